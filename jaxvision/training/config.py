@@ -1,0 +1,92 @@
+"""A run's configuration: frozen dataclasses, saved as JSON, from which the run can be repeated."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import typing
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON values of a dataclass; paths become strings, tuples become lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Builds a dataclass from what :func:`config_to_dict` gave.
+
+    Fields that are absent keep their defaults, so that files of an older version still load.
+
+    Raises:
+      ValueError: for a name that is not a field, with the names that are.
+    """
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__}: unknown {', '.join(unknown)}; expected some of {', '.join(sorted(names))}"
+        )
+    return kind(**{name: _from_json(hints[name], value) for name, value in values.items()})
+
+
+def _from_json(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return config_from_dict(typing.cast(type, hint), value)
+    options = typing.get_args(hint)
+    if value is not None and (hint is Path or Path in options):
+        return Path(value)
+    if isinstance(value, list):
+        return tuple(_from_json(options[0] if options else None, item) for item in value)
+    return value
+
+
+def save_config(path: Path, config: Any) -> None:
+    """Writes a dataclass as indented JSON, whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        json.dump(config_to_dict(config), file, indent=2)
+    os.replace(file.name, path)
+
+
+def load_config(kind: type[Config], path: Path) -> Config:
+    """Reads what :func:`save_config` wrote.
+
+    Raises:
+      ValueError: if the file is missing, is not JSON, or names an unknown field.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; give the config.json of an earlier run") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); give the config.json of an earlier run") from error
+    return config_from_dict(kind, values)
+
+
+def config_differences(old: Any, new: Any, *, ignore: Collection[str] = ()) -> list[str]:
+    """Fields in which two configurations differ, as ``"model.name: unet -> fcn8s_vgg16"``.
+
+    Args:
+      old: a dataclass.
+      new: another of the same type.
+      ignore: dotted names of fields, or of groups of fields, that may differ.
+    """
+    before, after = _flatten(config_to_dict(old)), _flatten(config_to_dict(new))
+    return [
+        f"{name}: {before[name]} -> {after[name]}"
+        for name in before
+        if before[name] != after[name]
+        and not any(name == other or name.startswith(f"{other}.") for other in ignore)
+    ]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,57 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from jaxvision.training import (
+    config_differences,
+    config_from_dict,
+    config_to_dict,
+    load_config,
+    save_config,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    name: str = "unet"
+    features: tuple[int, ...] = (16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    model: Model = dataclasses.field(default_factory=Model)
+    folder: Path | None = None
+    rates: tuple[tuple[str, float], ...] = ()
+    steps: int = 10
+
+
+RUN = Run(Model("vgg", (8,)), Path("a/b"), (("head.*", 0.5),), 3)
+
+
+def test_a_saved_configuration_is_the_same(tmp_path):
+    save_config(tmp_path / "config.json", RUN)
+    assert load_config(Run, tmp_path / "config.json") == RUN
+    assert config_from_dict(Run, config_to_dict(Run())) == Run()
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_absent_fields_keep_their_defaults():
+    assert config_from_dict(Run, {"model": {"name": "vgg"}}) == Run(model=Model("vgg"))
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        load_config(Run, tmp_path / "absent.json")
+    (tmp_path / "cut.json").write_text('{"steps": ')
+    with pytest.raises(ValueError, match=r"cut\.json: not JSON"):
+        load_config(Run, tmp_path / "cut.json")
+    with pytest.raises(ValueError, match=r"Model: unknown depth; expected some of features, name"):
+        config_from_dict(Run, {"model": {"depth": 3}})
+
+
+def test_differences():
+    assert config_differences(Run(), Run()) == []
+    changed = Run(model=Model("vgg"), steps=20)
+    assert config_differences(Run(), changed) == ["model.name: unet -> vgg", "steps: 10 -> 20"]
+    assert config_differences(Run(), changed, ignore=("model", "steps")) == []
