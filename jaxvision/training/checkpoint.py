@@ -130,7 +130,8 @@ class Checkpoints:
             for path, leaf in flatten_paths(state).items()
         }
         different = [
-            f"{path}: the checkpoint has {_describe(found.get(path))}, this run {_describe(expected.get(path))}"
+            f"{path}: the checkpoint has {_describe(found.get(path))}, "
+            f"this run {_describe(expected.get(path))}"
             for path in sorted(expected.keys() | found.keys())
             if expected.get(path) != found.get(path)
         ]

@@ -58,7 +58,7 @@ class NaNGuard(Hook):
         step, metrics, batch = seen
         host_batch = self._placement.unshard(batch)
         path = self._folder / f"bad_batch_step{step}.npz"
-        np.savez(path, **host_batch)
+        np.savez(path, **host_batch)  # type: ignore[arg-type]
         host_state = self._placement.fetch(state)
         leaf = first_bad_leaf({"batch": host_batch, "params": host_state.params}) or first_bad_leaf(
             {"model_state": host_state.model_state, "gradients": self._gradients(host_state, host_batch)}
@@ -67,7 +67,8 @@ class NaNGuard(Hook):
         raise FloatingPointError(
             f"step {step}: the loss is {loss:g} and the first leaf that is not finite is "
             f"{leaf or 'inside the loss'}. The step changed nothing and is not in any checkpoint; its "
-            f"batch is in {path}. Check that batch, lower the learning rate, or clip the gradients, then resume."
+            f"batch is in {path}. Check that batch, lower the learning rate, or clip the gradients, then "
+            "resume."
         )
 
 

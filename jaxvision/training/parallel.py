@@ -20,10 +20,12 @@ class Placement(Protocol):
     """
 
     @property
-    def axis_name(self) -> str | None: ...
+    def axis_name(self) -> str | None:
+        """Name of the device axis inside the step, or None."""
 
     @property
-    def num_devices(self) -> int: ...
+    def num_devices(self) -> int:
+        """How many devices share a batch."""
 
     def place(self, tree: Any) -> Any:
         """Copies a tree of host or device arrays to every device."""

@@ -71,7 +71,7 @@ def make_count_step(task: Task, *, axis_name: str | None = None) -> Callable[[An
     """Makes the pure function ``(variables, batch) -> counts``, summed over the devices."""
 
     def step(variables: Any, batch: Batch) -> Any:
-        counts = task.count(variables, batch)
+        counts = task.counts(variables, batch)
         return counts if axis_name is None else jax.lax.psum(counts, axis_name)
 
     return step

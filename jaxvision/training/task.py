@@ -21,12 +21,12 @@ class Task(NamedTuple):
       loss: ``(params, model_state, batch, key) -> (terms, model_state)``. The loss is the sum over the
         terms of total / weight; both are summed over devices before the division.
       predict: ``(variables, images) -> predictions``, in evaluation mode.
-      count: ``(variables, batch) -> counts``: arrays that add up over batches, devices and hosts.
+      counts: ``(variables, batch) -> counts``: arrays that add up over batches, devices and hosts.
       score: ``counts -> scores``: numpy counts, added over the whole data set, to plain numbers.
     """
 
     init: Callable[[jax.Array], Variables]
     loss: Callable[[Any, Any, Batch, jax.Array], tuple[Mapping[str, Term], Any]]
     predict: Callable[[Variables, jax.Array], Any]
-    count: Callable[[Variables, Batch], Any]
+    counts: Callable[[Variables, Batch], Any]
     score: Callable[[Any], dict[str, float]]

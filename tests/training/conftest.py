@@ -31,7 +31,7 @@ def line_task():
         init=_init,
         loss=_loss,
         predict=lambda variables, x: x @ variables["params"]["slope"],
-        count=_count,
+        counts=_count,
         score=lambda counts: {"error": float(counts["errors"] / counts["examples"])},
     )
 

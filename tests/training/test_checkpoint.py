@@ -12,7 +12,6 @@ import pytest
 from jaxvision.training import EarlyStopping, Hook, create_train_state, fit, make_train_step
 from jaxvision.training.checkpoint import Checkpoint, CheckpointError, Checkpoints, resume
 
-
 # The storage library's own threads report a failed read or write a second time, on standard error.
 reports_twice = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning",
