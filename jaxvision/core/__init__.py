@@ -3,8 +3,6 @@ from jaxvision.core.checks import check_integer as check_integer
 from jaxvision.core.checks import check_layout as check_layout
 from jaxvision.core.checks import check_same_shape as check_same_shape
 from jaxvision.core.terms import Term as Term
-from jaxvision.core.terms import mean_of as mean_of
-from jaxvision.core.terms import sum_of_means as sum_of_means
 from jaxvision.core.trees import count_parameters as count_parameters
 from jaxvision.core.trees import flatten_paths as flatten_paths
 from jaxvision.core.trees import map_paths as map_paths

@@ -1,6 +1,5 @@
 """A mean that can be taken over batches, devices and hosts: its sum and its weight, kept apart."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -8,30 +7,23 @@ import jax.numpy as jnp
 
 
 class Term(NamedTuple):
-    """A weighted sum and the sum of its weights.
+    """A sum of weighted values and the sum of their weights; terms add field by field.
 
-    Terms of two batches, or of two devices, add up field by field; only then is the mean taken. So a
-    padded or ignored pixel weighs nothing, however the images were dealt out.
-    """
+    A mean of means is not the mean: two devices, or two batches, that hold different numbers of valid
+    pixels add their totals and their weights before anything is divided.
 
-    total: jax.Array  # float32 scalar
-    weight: jax.Array  # float32 scalar
+    Attributes:
+      total: float32 [], the weighted sum.
+      weight: float32 [], the sum of the weights.
 
-
-def mean_of(term: Term) -> jax.Array:
-    """Total / weight, and 0 where the weight is 0 (a batch of which every pixel is ignored).
-
-    >>> float(mean_of(Term(jnp.float32(6.0), jnp.float32(4.0))))
+    >>> float(Term(jnp.float32(6.0), jnp.float32(4.0)).mean())
     1.5
     """
-    return term.total / jnp.where(term.weight > 0, term.weight, 1.0)
 
+    total: jax.Array
+    weight: jax.Array
 
-def sum_of_means(terms: Mapping[str, Term]) -> jax.Array:
-    """The loss of several terms: each one's mean, added.
-
-    >>> one, two = Term(jnp.float32(3.0), jnp.float32(1.0)), Term(jnp.float32(1.0), jnp.float32(2.0))
-    >>> float(sum_of_means({"cross_entropy": one, "dice": two}))
-    3.5
-    """
-    return sum((mean_of(term) for term in terms.values()), start=jnp.float32(0.0))
+    def mean(self) -> jax.Array:
+        """``total / weight``, or 0 with zero gradients where nothing weighs anything."""
+        empty = self.weight == 0
+        return jnp.where(empty, 0.0, self.total / jnp.where(empty, 1.0, self.weight))

@@ -1,3 +1,7 @@
+from jaxvision.training.checkpoint import Checkpoint as Checkpoint
+from jaxvision.training.checkpoint import CheckpointError as CheckpointError
+from jaxvision.training.checkpoint import Checkpoints as Checkpoints
+from jaxvision.training.checkpoint import resume as resume
 from jaxvision.training.config import config_differences as config_differences
 from jaxvision.training.config import config_from_dict as config_from_dict
 from jaxvision.training.config import config_to_dict as config_to_dict
@@ -22,9 +26,19 @@ from jaxvision.training.parallel import JitPlacement as JitPlacement
 from jaxvision.training.parallel import Placement as Placement
 from jaxvision.training.parallel import PmapPlacement as PmapPlacement
 from jaxvision.training.parallel import make_placement as make_placement
+from jaxvision.training.run import RESUMABLE as RESUMABLE
+from jaxvision.training.run import RunOptions as RunOptions
+from jaxvision.training.run import configure_devices as configure_devices
+from jaxvision.training.run import exit_code as exit_code
+from jaxvision.training.run import open_folder as open_folder
+from jaxvision.training.run import parse_command as parse_command
+from jaxvision.training.run import run_script as run_script
+from jaxvision.training.run import train as train
 from jaxvision.training.state import TrainState as TrainState
 from jaxvision.training.state import create_train_state as create_train_state
 from jaxvision.training.step import make_count_step as make_count_step
+from jaxvision.training.step import make_gradients as make_gradients
 from jaxvision.training.step import make_train_step as make_train_step
 from jaxvision.training.task import Batch as Batch
 from jaxvision.training.task import Task as Task
+from jaxvision.training.task import Variables as Variables

@@ -63,7 +63,7 @@ class Evaluate(Hook):
       run: ``state -> scores``.
       every: steps between evaluations.
       last: the last step of the run, which is evaluated too.
-      adapt: ``(state, scores) -> state``, such as a learning rate that halves on a plateau; or None.
+      observe: ``(opt_state, scores) -> opt_state``, for a learning rate that halves on a plateau; or None.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Evaluate(Hook):
         *,
         every: int,
         last: int,
-        adapt: Callable[[TrainState, dict[str, float]], TrainState] | None = None,
+        observe: Callable[[Any, dict[str, float]], Any] | None = None,
     ) -> None:
         self._run = run
         self._every = every
         self._last = last
-        self._adapt = adapt
+        self._observe = observe
 
     def after_step(self, progress: Progress) -> None:
         """Evaluates if it is time."""
@@ -86,6 +86,7 @@ class Evaluate(Hook):
         jax.block_until_ready(progress.state)  # the step's time is training time
         started = time.perf_counter()
         progress.scores = self._run(progress.state)
-        if self._adapt is not None:
-            progress.state = self._adapt(progress.state, progress.scores)
+        if self._observe is not None:
+            opt_state = self._observe(progress.state.opt_state, progress.scores)
+            progress.state = progress.state.replace(opt_state=opt_state)
         progress.paused += time.perf_counter() - started

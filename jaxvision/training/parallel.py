@@ -27,6 +27,9 @@ class Placement(Protocol):
     def num_devices(self) -> int:
         """How many devices share a batch."""
 
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises a ValueError if the devices cannot share a batch of that size."""
+
     def place(self, tree: Any) -> Any:
         """Copies a tree of host or device arrays to every device."""
 
@@ -61,6 +64,10 @@ class JitPlacement:
         """Devices of the mesh."""
         return self.mesh.size
 
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises a ValueError if the mesh cannot share a batch of that size."""
+        _check_batch_size(batch_size, self.num_devices)
+
     @property
     def _replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
@@ -75,7 +82,7 @@ class JitPlacement:
 
     def shard(self, batch: Any) -> Any:
         """Splits each array's first axis over the mesh."""
-        _check_divisible(batch, self.num_devices)
+        self.check_batch_size(_size(batch))
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._sharded, x), batch)
 
     def fetch(self, tree: Any) -> Any:
@@ -112,6 +119,10 @@ class PmapPlacement:
         """Devices mapped over."""
         return len(self.devices)
 
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raises a ValueError if the devices cannot share a batch of that size."""
+        _check_batch_size(batch_size, self.num_devices)
+
     def place(self, tree: Any) -> Any:
         """Gives each array a leading device axis, one copy a device."""
         return jax.pmap(lambda _, x: x, in_axes=(0, None), devices=self.devices)(
@@ -120,7 +131,7 @@ class PmapPlacement:
 
     def shard(self, batch: Any) -> Any:
         """Splits the first axis, N, into ``[devices, N / devices]``."""
-        _check_divisible(batch, self.num_devices)
+        self.check_batch_size(_size(batch))
         return jax.tree.map(lambda x: x.reshape(self.num_devices, -1, *x.shape[1:]), batch)
 
     def fetch(self, tree: Any) -> Any:
@@ -158,11 +169,14 @@ def make_placement(parallel: str, *, devices: Sequence[jax.Device] | None = None
     raise ValueError(f"parallel: expected 'jit' or 'pmap', got {parallel!r}")
 
 
-def _check_divisible(batch: Any, num_devices: int) -> None:
+def _size(batch: Any) -> int:
     sizes = {len(x) for x in jax.tree.leaves(batch)}
     if len(sizes) != 1:
         raise ValueError(f"batch: expected one size of the first axis, got {sorted(sizes)}")
-    (size,) = sizes
+    return sizes.pop()
+
+
+def _check_batch_size(size: int, num_devices: int) -> None:
     if size % num_devices:
         raise ValueError(
             f"batch size {size} is not divisible by {num_devices} devices; use a batch size of "

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision.core import Term, mean_of
+from jaxvision.core import Term
 from jaxvision.training.state import TrainState
 from jaxvision.training.task import Batch, Task
 
@@ -42,8 +42,7 @@ def make_train_step(
         def objective(params: Any) -> tuple[jax.Array, Any]:
             terms, model_state = task.loss(params, state.model_state, batch, key)
             # Each device divides by the weight of all: its part of the one global mean.
-            parts = {name: Term(term.total, total(term.weight)) for name, term in terms.items()}
-            means = {name: mean_of(part) for name, part in parts.items()}
+            means = {name: Term(term.total, total(term.weight)).mean() for name, term in terms.items()}
             return sum(means.values(), start=jnp.float32(0.0)), (means, model_state)
 
         gradients, (means, model_state) = jax.grad(objective, has_aux=True)(state.params)
@@ -75,3 +74,27 @@ def make_count_step(task: Task, *, axis_name: str | None = None) -> Callable[[An
         return counts if axis_name is None else jax.lax.psum(counts, axis_name)
 
     return step
+
+
+def make_gradients(task: Task, *, axis_name: str | None = None) -> Callable[[TrainState, Batch], Any]:
+    """Makes ``(state, batch) -> gradients`` of the loss on one device, to look for what went wrong.
+
+    Args:
+      task: gives the loss.
+      axis_name: the axis that the model averages its statistics over; here it has one entry.
+    """
+
+    def gradients(state: TrainState, batch: Batch) -> Any:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+        def objective(params: Any, batch: Batch) -> jax.Array:
+            terms, _ = task.loss(params, state.model_state, batch, key)
+            return sum((term.mean() for term in terms.values()), start=jnp.float32(0.0))
+
+        if axis_name is None:
+            return jax.grad(objective)(state.params, batch)
+        mapped = jax.vmap(jax.grad(objective), in_axes=(None, 0), axis_name=axis_name)
+        one = jax.tree.map(lambda x: x[None], (batch))
+        return jax.tree.map(lambda x: x[0], mapped(state.params, one))
+
+    return gradients

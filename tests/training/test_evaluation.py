@@ -26,17 +26,17 @@ def test_nothing_to_evaluate(line_task, placement):
         evaluate(lambda v, b: b, line_task.score, {}, [], placement)
 
 
-def test_evaluates_on_time_and_adapts(line_run, line_batches):
+def test_evaluates_on_time_and_tells_the_optimizer(line_run, line_batches):
     seen = []
 
     def run(state):
         return {"score": float(state.step)}
 
-    def adapt(state, scores):
+    def observe(opt_state, scores):
         seen.append(scores["score"])
-        return state
+        return opt_state
 
-    progress = fit(*line_run, line_batches, [Evaluate(run, every=3, last=7, adapt=adapt)], steps=7)
+    progress = fit(*line_run, line_batches, [Evaluate(run, every=3, last=7, observe=observe)], steps=7)
     assert seen == [3.0, 6.0, 7.0]
     assert progress.scores == {"score": 7.0}
     assert progress.paused > 0

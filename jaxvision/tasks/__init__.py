@@ -1,0 +1,7 @@
+from jaxvision.tasks.segmentation import LOSS_NAMES as LOSS_NAMES
+from jaxvision.tasks.segmentation import class_scores as class_scores
+from jaxvision.tasks.segmentation import segmentation_loss as segmentation_loss
+from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
+from jaxvision.tasks.segmentation import segmentation_task as segmentation_task
+from jaxvision.tasks.segmentation_options import SegmentationData as SegmentationData
+from jaxvision.tasks.segmentation_options import SegmentationLossOptions as SegmentationLossOptions

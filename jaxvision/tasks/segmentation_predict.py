@@ -1,0 +1,91 @@
+"""Segments images of any size with a trained network, at the scale that it was trained at."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from jaxvision.data import IMAGE_SUFFIXES, Normalize, Resize
+
+_BUCKET = 64  # sizes are padded to a multiple of this, so that few of them are compiled
+
+
+def predict_mask(
+    logits: Callable[[np.ndarray], jax.Array],
+    image: np.ndarray,
+    normalize: Normalize,
+    *,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Segments one image.
+
+    Args:
+      logits: compiled, ``[1, H, W, 3]`` float32 -> ``[1, H, W, K]``.
+      image: uint8 [H, W, 3].
+      normalize: that of the training.
+      size: (H, W) that the image is resized to for the network, normally that of the training; None for its
+        own size. The logits are resized back bilinearly, so edges stay smooth.
+
+    Returns:
+      Labels of the image's own size, uint8 [H, W].
+    """
+    height, width = image.shape[:2]
+    rng = np.random.default_rng(0)  # neither transform draws from it
+    record = {"image": image} if size is None else Resize(size)({"image": image}, rng)
+    pixels = normalize(record, rng)["image"]
+    rows, columns = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -rows % _BUCKET), (0, -columns % _BUCKET), (0, 0)))
+    scores = np.asarray(logits(padded[None]))[0, :rows, :columns]  # [h, w, K]
+    return _argmax_resized(scores, (height, width))
+
+
+def _argmax_resized(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The best class of each pixel after resizing, one class at a time: K full-size maps would not fit."""
+    height, width = size
+    if scores.shape[:2] == size:
+        return scores.argmax(-1).astype(np.uint8)
+    best = np.full(size, -np.inf, np.float32)
+    labels = np.zeros(size, np.uint8)
+    for index in range(scores.shape[-1]):
+        picture = Image.fromarray(np.ascontiguousarray(scores[..., index], np.float32))
+        resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        better = resized > best
+        best = np.where(better, resized, best)
+        labels[better] = index
+    return labels
+
+
+def find_images(inputs: Sequence[Path]) -> list[Path]:
+    """The image files given, and those in the folders given, in order.
+
+    Raises:
+      FileNotFoundError: for a path that is not there.
+      ValueError: for a folder without images, or if nothing is given.
+    """
+    if not inputs:
+        raise ValueError("nothing to predict; give image files or folders")
+    found: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise ValueError(f"{path}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+    return found
+
+
+def output_names(images: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each image with a name for its results: the stem, or the whole name where two share a stem."""
+    stems = Counter(path.stem for path in images)
+    names: Counter[str] = Counter()
+    for path in images:
+        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
+        names[name] += 1
+        yield path, name if names[name] == 1 else f"{name}_{names[name]}"

@@ -1,0 +1,275 @@
+"""Trains a segmentation network on images and shows the result; or segments images with a trained one.
+
+Train a U-Net on the embedded digit scenes:
+
+    python train/segmentation.py
+
+Train on a folder (camvid, voc, or folder with images/ and masks/):
+
+    python train/segmentation.py --data.source camvid --data.root CamVid --data.size 180 240
+
+Write masks and overlays of your own images:
+
+    python train/segmentation.py predict --weights runs/digits-unet_bn-1/weights.safetensors photos/
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from jaxvision import optimizers, pictures, training, weights, zoo
+from jaxvision.core import flatten_paths
+from jaxvision.data import Resize, prefetch_to_device, read_image
+from jaxvision.segmentation import initialise_from_classifier
+from jaxvision.tasks import SegmentationData, SegmentationLossOptions, class_scores, segmentation_task
+from jaxvision.tasks.segmentation_predict import find_images, output_names, predict_mask
+from jaxvision.tasks.segmentation_report import (
+    print_class_table,
+    write_class_table,
+    write_contact_sheet,
+    write_curves,
+)
+
+PROGRAM = "train/segmentation.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """The network."""
+
+    name: str = "unet_bn"
+    """Any segmentation network of jaxvision.zoo.names()."""
+    features: tuple[int, ...] = (24, 48, 96, 192)
+    """Channels of each level of a U-Net; the paper's are 64 128 256 512 1024."""
+    hidden: int = 4096
+    """Channels of fc6 and fc7 of an FCN."""
+    dropout: float | None = None
+    """Dropout rate; by default the network's own."""
+    bfloat16: bool = False
+    """Compute in bfloat16; parameters and losses stay float32."""
+    weights: Path | None = None
+    """Start from these: the weights.safetensors of an earlier run, or torchvision's VGG for an FCN."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    data: SegmentationData = dataclasses.field(default_factory=SegmentationData)
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    loss: SegmentationLossOptions = dataclasses.field(default_factory=SegmentationLossOptions)
+    optimizer: optimizers.OptimizerOptions = dataclasses.field(
+        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=2e-3)
+    )
+    run: training.RunOptions = dataclasses.field(default_factory=training.RunOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Segments images: for each, a palette PNG of class indices and an overlay."""
+
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files, or folders of them."""
+    weights: Path
+    """weights.safetensors of a run."""
+    out: Path = Path("predictions")
+    """Folder for the results."""
+    native_size: bool = False
+    """Segment images at their own size instead of the size trained at."""
+    alpha: float = 0.5
+    """Opacity of the overlay."""
+
+
+def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
+    """The network by name, with the options that concern it."""
+    fields: dict[str, Any] = {"num_classes": num_classes, "axis_name": axis_name}
+    if options.name.startswith("unet"):
+        fields["features"] = options.features
+    elif options.name.startswith("fcn"):
+        fields["hidden"] = options.hidden
+    elif options.name in zoo.names():
+        raise ValueError(f"{options.name} gives one score an image, not one a pixel; take a U-Net or an FCN")
+    if options.dropout is not None:
+        fields["dropout_rate"] = options.dropout
+    if options.bfloat16:
+        fields["dtype"] = jnp.bfloat16
+    return zoo.create(options.name, **fields)
+
+
+def initial_variables(options: ModelOptions, task: training.Task) -> Any:
+    """Variables from a file of weights, or None to initialise all."""
+    path = options.weights
+    if path is None:
+        return None
+    if path.suffix == ".safetensors" and "config" in weights.read_metadata(path):
+        variables = weights.read_variables(path)
+        check_variables(variables, jax.eval_shape(task.init, jax.random.key(0)), path)
+        return variables
+    if not options.name.startswith("fcn"):
+        raise ValueError(f"{path}: weights of another library fit only the backbone of an FCN")
+    variables = jax.jit(task.init)(jax.random.key(0, impl="rbg"))
+    variant = options.name.split("_", 1)[1]
+    return initialise_from_classifier(variables, weights.read_weights(path), variant=variant)
+
+
+def check_variables(variables: Any, expected: Any, path: Path) -> None:
+    """Raises a ValueError that names the first leaf that does not fit."""
+    found = {name: leaf.shape for name, leaf in flatten_paths(variables).items()}
+    wanted = {name: leaf.shape for name, leaf in flatten_paths(expected).items()}
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path}: {name} is {found.get(name, 'absent')} in the file and {wanted.get(name, 'absent')} "
+                "in the network; give the --model options and the classes that it was trained with"
+            )
+
+
+def evaluated_variables(config: Config, state: training.TrainState) -> dict[str, Any]:
+    """The variables that count: with the averaged parameters, where an average is kept."""
+    if config.optimizer.ema is None:
+        return state.variables()
+    return {**state.variables(), "params": optimizers.ema_params(state.opt_state, state.params)}
+
+
+class Evaluator:
+    """Scores a state on a source, on all devices; compiled once."""
+
+    def __init__(self, config: Config, task: training.Task, placement: training.Placement) -> None:
+        self._config = config
+        self._task = task
+        self._placement = placement
+        self._count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))
+
+    def __call__(self, state: training.TrainState, source: Any) -> tuple[dict[str, float], Any]:
+        """Scores and counts over every image of the source once."""
+        placed = (
+            self._placement.shard({name: x for name, x in batch.items() if name != "index"})
+            for batch in self._config.data.ordered_batches(source)
+        )
+        variables = evaluated_variables(self._config, state)
+        return training.evaluate(self._count, self._task.score, variables, placed, self._placement)
+
+
+def train(config: Config, resumed: Path | None) -> int:
+    """Trains, evaluates and reports; returns the exit code."""
+    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement.check_batch_size(config.data.batch_size)
+    train_source, val_source, test_source = config.data.open_sources()
+    num_classes = train_source.num_classes
+    model = build_model(config.model, num_classes, axis_name=placement.axis_name)
+    loss = config.loss.build(num_classes)
+    task = segmentation_task(model, loss, num_classes=num_classes, image_size=config.data.size)
+    params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+    optimizer, learning_rate = config.optimizer.build(params, steps=config.run.steps)
+    batches = config.data.batches(train_source, seed=config.run.seed)
+    variables = initial_variables(config.model, task)
+    folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
+    print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
+    evaluator = Evaluator(config, task, placement)
+    progress = training.train(
+        task,
+        optimizer,
+        prefetch_to_device(batches, placement.shard),
+        placement,
+        config.run,
+        folder,
+        resumed=resumed is not None,
+        batch_size=config.data.batch_size,
+        metric="mean_iou",
+        evaluate=lambda state: evaluator(state, val_source)[0],
+        observe=lambda opt_state, scores: config.optimizer.observe(opt_state, scores["mean_iou"]),
+        learning_rate=learning_rate,
+        variables=variables,
+    )
+    batches.close()
+    print(f"{folder}: {progress.stop}")
+    if code := training.exit_code(progress):
+        print(f"go on with: python {PROGRAM} --resume {folder}")
+        return code
+    scores, counts = evaluator(progress.state, test_source)
+    host_variables = placement.fetch(evaluated_variables(config, progress.state))
+    write_report(config, folder, task, host_variables, test_source, scores, counts["confusion"])
+    return 0
+
+
+def write_report(
+    config: Config,
+    folder: Path,
+    task: training.Task,
+    variables: Any,
+    source: Any,
+    scores: dict[str, float],
+    matrix: np.ndarray,
+) -> None:
+    """Writes weights, scores, table, curves and contact sheet into the run's folder."""
+    names = tuple(source.class_names)
+    metadata = {
+        "config": json.dumps(training.config_to_dict(config)),
+        "class_names": json.dumps(names),
+    }
+    weights.write_safetensors(folder / "weights.safetensors", variables, metadata=metadata)
+    rows = class_scores(matrix, names)
+    write_class_table(folder / "classes.csv", rows)
+    text = json.dumps(scores, indent=2)
+    pictures.write_atomically(folder / "scores.json", lambda file: file.write(text.encode()))
+    write_curves(folder / "curves.png", training.read_json_lines(folder / "metrics.jsonl"))
+
+    rng = np.random.default_rng(0)  # neither transform draws from it
+    resize, normalize = Resize(config.data.size), config.data.normalize()
+    records = [resize(source[index], rng) for index in range(min(6, len(source)))]
+    images = np.stack([normalize(record, rng)["image"] for record in records])
+    labels = np.asarray(jax.jit(task.predict)(variables, images))
+    examples = [(r["image"], r["mask"], p) for r, p in zip(records, labels, strict=True)]
+    palette = config.data.palette()
+    write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=palette)
+    print_class_table(f"{folder}: {len(source)} test images", rows, scores)
+    print(f"weights, tables and pictures are in {folder}")
+
+
+def predict(config: PredictConfig) -> int:
+    """Segments the images; a broken one is named, and the others are still done."""
+    images = find_images(config.images)
+    metadata = weights.read_metadata(config.weights)
+    if "config" not in metadata:
+        raise ValueError(f"{config.weights}: not the weights.safetensors of a run of this script")
+    trained = training.config_from_dict(Config, json.loads(metadata["config"]))
+    model = build_model(trained.model, len(json.loads(metadata["class_names"])))
+    variables = weights.read_variables(config.weights)
+    logits = jax.jit(lambda x: model.apply(variables, x, train=False))
+    palette = pictures.voc_palette()
+    size = None if config.native_size else trained.data.size
+    broken = 0
+    for path, name in output_names(images):
+        try:
+            image = read_image(path)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            broken += 1
+            continue
+        mask = predict_mask(logits, image, trained.data.normalize(), size=size)
+        written = pictures.write_palette_png(config.out / f"{name}_mask.png", mask, palette)
+        shown = pictures.overlay(image, mask, palette=palette, alpha=config.alpha)
+        pictures.write_png(config.out / f"{name}_overlay.png", shown)
+        print(f"{path} -> {written}")
+    return 1 if broken else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains, or predicts if the first word says so."""
+    if arguments[:1] == ["predict"]:
+        return predict(tyro.cli(PredictConfig, args=arguments[1:], prog=f"{PROGRAM} predict"))
+    config, resumed = training.parse_command(Config, arguments, description=__doc__ or "", program=PROGRAM)
+    return train(config, resumed)
+
+
+if __name__ == "__main__":
+    training.run_script(main, (ValueError, OSError, FloatingPointError, training.CheckpointError))
