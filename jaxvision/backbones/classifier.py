@@ -1,0 +1,86 @@
+"""Classification heads for any backbone that returns ``{"c1": ..., "c5": ...}``."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxvision.ops import adaptive_average_pool, global_average_pool
+
+
+class PooledClassifier(nn.Module):
+    """Global average pooling and one linear layer (Lin et al. 2014, *Network in Network*, section 3.2).
+
+    Submodules: ``backbone``, ``head``.
+
+    Attributes:
+      backbone: module that maps images to a dict with ``"c5"``.
+      num_classes: number of classes K.
+      dropout_rate: share of pooled features dropped in training.
+      dtype: dtype of the computation.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    dropout_rate: float = 0.0
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images ``[N, H, W, C]`` to logits ``[N, K]``, float32.
+
+        With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
+
+        Raises:
+          ValueError: as the backbone.
+        """
+        x = self.backbone(images, train=train)["c5"]
+        x = global_average_pool(x)  # [N, C5]
+        x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
+        logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [N, K]
+        return logits.astype(jnp.float32)
+
+
+class VGGClassifier(nn.Module):
+    """The head of VGG: two wide fully connected layers over a 7x7 grid, then the scores.
+
+    Submodules: ``backbone``, ``fc6``, ``fc7`` (named as in the published Caffe model) and ``head``. The paper
+    takes 224x224 images, whose last map is 7x7; for other sizes the map is averaged to 7x7 regions, as
+    torchvision does, which changes nothing at 224x224.
+
+    Attributes:
+      backbone: module that maps images to a dict with ``"c5"``.
+      num_classes: number of classes K.
+      hidden: width of ``fc6`` and ``fc7``.
+      dropout_rate: share of the two hidden layers dropped in training.
+      dtype: dtype of the computation.
+
+    References:
+      Simonyan and Zisserman 2015, section 2.1 and table 1; initialised N(0, 0.01) as in section 3.1.
+    """
+
+    backbone: nn.Module
+    num_classes: int = 1000
+    hidden: int = 4096
+    dropout_rate: float = 0.5
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images ``[N, H, W, C]`` to logits ``[N, K]``, float32.
+
+        With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
+
+        Raises:
+          ValueError: as the backbone.
+        """
+        x = self.backbone(images, train=train)["c5"]
+        x = adaptive_average_pool(x, 7)  # [N, 7, 7, C5]
+        x = x.reshape(x.shape[0], -1)  # [N, 49 * C5]
+        for name in ("fc6", "fc7"):
+            x = nn.relu(self._dense(self.hidden, name)(x))  # [N, hidden]
+            x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
+        return self._dense(self.num_classes, "head")(x).astype(jnp.float32)  # [N, K]
+
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name=name)

@@ -1,0 +1,320 @@
+"""Records -> batches: shuffled, sharded and resumable for training; each image exactly once for evaluation.
+
+Grain (https://google-grain.readthedocs.io) reads records and applies transforms in threads or in worker
+processes. A batch is a dict of numpy arrays:
+
+* ``images`` float32 [N, H, W, 3];
+* ``labels`` int32 [N, H, W], 255 = void;
+* ``where`` bool [N], False for padding.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from jaxvision.data.transforms import VOID, Record, Source, Transform
+
+__all__ = [
+    "EvalBatches",
+    "TrainBatches",
+    "eval_batches",
+    "train_batches",
+]
+
+Batch = dict[str, np.ndarray]
+
+
+def train_batches(
+    source: Source,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    num_epochs: int | None = None,
+    num_workers: int = 0,
+    num_threads: int = 1,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> "TrainBatches":
+    """An iterator over shuffled, augmented batches whose position can be saved and restored exactly.
+
+    Each epoch is shuffled anew and split over the shards, then cut into batches; what is left of an epoch
+    after the last full batch of each shard is dropped. The batches depend on the seed and the position
+    alone: the number of workers and threads changes nothing in them.
+
+    Args:
+      source: random access to records with ``image`` and ``mask``.
+      transform: called as ``transform(record, rng)``; ends with ``Normalize``. Each record of each epoch gets
+        a generator of its own.
+      batch_size: records in a batch of this shard.
+      seed: of the shuffling and the augmentation, 0 to 2**32 - 1.
+      num_epochs: ends after that many epochs; by default never.
+      num_workers: processes that make batches; 0 makes them in threads of this process. A script that uses
+        workers must guard its main code by ``if __name__ == "__main__"``, because they are spawned.
+      num_threads: threads where there are no workers; 0 makes each batch when it is asked for.
+      shard_index: which shard this process reads (``jax.process_index()``).
+      shard_count: number of shards (``jax.process_count()``).
+
+    Raises:
+      ValueError: if a shard of the source is smaller than a batch, or an argument is out of its range.
+    """
+    _check_arguments(batch_size, num_workers, num_threads, shard_index, shard_count)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: got {seed}, expected 0 to 2**32 - 1")
+    share = len(source) // shard_count  # equal for all shards, or some process would wait for ever
+    if share < batch_size:
+        raise ValueError(
+            f"train_batches: the source holds {len(source)} records, {share} for each of {shard_count} "
+            f"shard(s), expected at least batch_size = {batch_size}; lower the batch size or add images"
+        )
+    dataset = (
+        grain.MapDataset.source(source)
+        .seed(seed)
+        .shuffle()
+        .random_map(transform)
+        .slice(slice(shard_index, share * shard_count, shard_count))
+        .map(_example)
+        .batch(batch_size, drop_remainder=True, batch_fn=_stack)
+    )
+    identity = {
+        "seed": seed,
+        "num_records": len(source),
+        "batch_size": batch_size,
+        "shard_index": shard_index,
+        "shard_count": shard_count,
+    }
+    return TrainBatches(
+        dataset, identity, num_epochs=num_epochs, num_workers=num_workers, num_threads=num_threads
+    )
+
+
+class TrainBatches(Iterator[Batch]):
+    """What :func:`train_batches` returns: an iterator with ``get_state``, ``set_state`` and ``close``.
+
+    Attributes:
+      batches_per_epoch: number of batches in an epoch of this shard.
+    """
+
+    def __init__(
+        self,
+        dataset: "grain.MapDataset[Batch]",
+        identity: dict[str, int],
+        *,
+        num_epochs: int | None,
+        num_workers: int,
+        num_threads: int,
+    ) -> None:
+        self.batches_per_epoch = len(dataset)
+        self._dataset = dataset.repeat(num_epochs)
+        self._identity = identity
+        self._num_workers = num_workers
+        self._num_threads = num_threads
+        self._next_batch = 0
+        self._reader: grain.DatasetIterator[Batch] | None = None
+
+    def __next__(self) -> Batch:
+        if self._next_batch >= len(self._dataset):
+            raise StopIteration
+        if self._reader is None:
+            rest = self._dataset.slice(slice(self._next_batch, None))
+            self._reader = iter(_read(rest, num_workers=self._num_workers, num_threads=self._num_threads))
+        batch = next(self._reader)
+        self._next_batch += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The position, as a dict of ints that goes into JSON or a checkpoint.
+
+        A batch is a function of its number, so its number is the whole state; the rest says what the
+        number counts.
+        """
+        return {"next_batch": self._next_batch, **self._identity}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to a position: the next batches are those that followed ``get_state``, bit for bit.
+
+        Raises:
+          ValueError: if the state is of batches made with another seed, source size, batch size or shard.
+        """
+        different = [
+            f"{name} {state.get(name)} there, {value} here"
+            for name, value in self._identity.items()
+            if state.get(name) != value
+        ]
+        if different:
+            raise ValueError(
+                f"set_state: the position belongs to other batches ({'; '.join(different)}); "
+                "resume with the settings of the saved run, or start a new one"
+            )
+        self.close()
+        self._next_batch = int(state["next_batch"])
+
+    def close(self) -> None:
+        """Stops threads and worker processes; the next call of ``next`` starts them again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def eval_batches(
+    source: Source,
+    transform: Transform,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    num_threads: int = 1,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> "EvalBatches":
+    """Batches in fixed order, to be iterated any number of times; over all shards each image comes once.
+
+    The last batch is padded to ``batch_size``: ``where`` is False there, images 0, labels 255. All shards
+    give the same number of batches, so that processes stay in step. ``index`` int32 [N] is the position in
+    the source, -1 for padding.
+
+    Args:
+      source: random access to records with ``image`` and ``mask``.
+      transform: called as ``transform(record, rng)`` with a generator that depends on the index alone; all
+        its images must have one size.
+      batch_size: records in a batch of this shard.
+      num_workers: as in :func:`train_batches`.
+      num_threads: as in :func:`train_batches`.
+      shard_index: which shard this process reads.
+      shard_count: number of shards.
+
+    Raises:
+      ValueError: if the source is empty or an argument is out of its range.
+    """
+    _check_arguments(batch_size, num_workers, num_threads, shard_index, shard_count)
+    if len(source) == 0:
+        raise ValueError("eval_batches: the source is empty, expected at least one record")
+    numbered = _NumberedBatches(source, transform, batch_size, shard_index, shard_count)
+    return EvalBatches(numbered, num_workers=num_workers, num_threads=num_threads)
+
+
+class EvalBatches:
+    """What :func:`eval_batches` returns: ``len`` batches, from the first on at each ``iter``."""
+
+    def __init__(self, numbered: "_NumberedBatches", *, num_workers: int, num_threads: int) -> None:
+        self._dataset = grain.MapDataset.source(numbered)
+        self._num_workers = num_workers
+        self._num_threads = num_threads
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[Batch]:
+        reader = iter(_read(self._dataset, num_workers=self._num_workers, num_threads=self._num_threads))
+        try:
+            yield from reader
+        finally:
+            reader.close()
+
+
+class _NumberedBatches:
+    """Random access to the padded batches of one shard."""
+
+    def __init__(
+        self, source: Source, transform: Transform, batch_size: int, shard_index: int, shard_count: int
+    ) -> None:
+        self._source = source
+        self._transform = transform
+        self._batch_size = batch_size
+        self._shard_index = shard_index
+        self._shard_count = shard_count
+
+    def __len__(self) -> int:
+        return -(-len(self._source) // (self._batch_size * self._shard_count))
+
+    def __getitem__(self, number: int) -> Batch:
+        places = np.arange(number * self._batch_size, (number + 1) * self._batch_size)
+        indices = places * self._shard_count + self._shard_index
+        valid = indices < len(self._source)
+        examples = [self._example(int(index)) for index in indices[valid]]
+        # A shard can run out before the others: record 0 then tells the shape of its padding.
+        pattern = examples[0] if examples else self._example(0)
+        padding = {
+            "images": np.zeros_like(pattern["images"]),
+            "labels": np.full_like(pattern["labels"], VOID),
+            "where": np.bool_(False),
+        }
+        batch = _stack(examples + [padding] * (self._batch_size - len(examples)))
+        return {**batch, "index": np.where(valid, indices, -1).astype(np.int32)}
+
+    def _example(self, index: int) -> dict[str, Any]:
+        return _example(self._transform(self._source[index], np.random.default_rng(index)))
+
+
+def _example(record: Record) -> dict[str, Any]:
+    """A transformed record -> one row of a batch."""
+    image, mask = record["image"], record["mask"]
+    if image.dtype != np.float32:
+        raise ValueError(
+            f"image: got {image.dtype} after the transform, expected float32; end it with Normalize"
+        )
+    if image.shape[:2] != mask.shape:
+        raise ValueError(
+            f"mask: got {list(mask.shape)} for an image of {list(image.shape[:2])}, expected equal sizes"
+        )
+    return {"images": image, "labels": mask.astype(np.int32), "where": np.bool_(True)}
+
+
+def _stack(examples: Sequence[dict[str, Any]]) -> Batch:
+    sizes = sorted({example["images"].shape[:2] for example in examples})
+    if len(sizes) > 1:
+        shown = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
+        raise ValueError(
+            f"images of different sizes in one batch ({shown}), expected one size; "
+            "add Resize or RandomCrop to the transform, or take batch_size=1"
+        )
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def _read(
+    dataset: "grain.MapDataset[Batch]", *, num_workers: int, num_threads: int
+) -> "grain.IterDataset[Batch]":
+    """Reads ahead by two batches a worker or thread: batches are large, so more would only fill memory."""
+    if num_workers == 0:
+        ahead = 2 * num_threads
+        return dataset.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead))
+    # Grain 0.2.18 reads this flag before a worker starts, which absl forbids in a program that parses its own
+    # command line (google/grain issue 1355, mended later). Marking it as given leaves it at its default.
+    profiling = "grain_enable_multiprocess_worker_profiling"
+    if profiling in flags.FLAGS:
+        flags.FLAGS[profiling].present = 1
+    alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)  # a worker process needs no threads
+    options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+    return dataset.to_iter_dataset(alone).mp_prefetch(options, _prepare_worker)
+
+
+def _prepare_worker(worker_index: int, worker_count: int) -> None:
+    """Ties a worker process to this one: Ctrl-C is for the parent alone, and no worker outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A parent that was killed tells its workers nothing: they would fill their queues and wait for ever.
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _check_arguments(
+    batch_size: int, num_workers: int, num_threads: int, shard_index: int, shard_count: int
+) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+    if min(num_workers, num_threads) < 0:
+        raise ValueError(f"num_workers, num_threads: got {num_workers} and {num_threads}, expected 0 or more")
+    if not 0 <= shard_index < shard_count:
+        raise ValueError(f"shard_index: got {shard_index} of {shard_count}, expected 0 <= index < count")

@@ -1,0 +1,13 @@
+from jaxvision.losses.cross_entropy import binary_cross_entropy_loss as binary_cross_entropy_loss
+from jaxvision.losses.cross_entropy import cross_entropy_loss as cross_entropy_loss
+from jaxvision.losses.cross_entropy import cross_entropy_weights as cross_entropy_weights
+from jaxvision.losses.dice import binary_dice_loss as binary_dice_loss
+from jaxvision.losses.dice import dice_loss as dice_loss
+from jaxvision.losses.dice import present_classes as present_classes
+from jaxvision.losses.divergence import kl_divergence_loss as kl_divergence_loss
+from jaxvision.losses.focal import binary_focal_loss as binary_focal_loss
+from jaxvision.losses.focal import focal_loss as focal_loss
+from jaxvision.losses.reduction import add_terms as add_terms
+from jaxvision.losses.reduction import expand_where as expand_where
+from jaxvision.losses.reduction import masked_mean as masked_mean
+from jaxvision.losses.reduction import sum_term as sum_term

@@ -1,0 +1,106 @@
+"""An optimizer as a script's options: a frozen dataclass that builds it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from jaxvision.optimizers.build import build_optimizer
+from jaxvision.optimizers.plateau import observe_score
+from jaxvision.optimizers.schedules import create_schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """The optimizer, its learning rate, and what surrounds it."""
+
+    name: str = "adamw"
+    """sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw or adam_then_sgd."""
+    learning_rate: float = 1e-3
+    """The greatest learning rate."""
+    schedule: str = "cosine"
+    """constant, step, poly or cosine."""
+    warmup_steps: int = 0
+    """Linear warm-up of the cosine schedule."""
+    milestones: tuple[int, ...] = ()
+    """Steps at which the step schedule multiplies the rate by gamma."""
+    gamma: float = 0.1
+    """Factor of the step schedule."""
+    power: float = 0.9
+    """Exponent of the poly schedule."""
+    weight_decay: float | None = None
+    """Decoupled decay; by default 0.01 for adamw and 0 for the others. Norms and biases are skipped."""
+    l1: float = 0.0
+    """L1 penalty."""
+    l2: float = 0.0
+    """L2 penalty; norms and biases are skipped, as for L1."""
+    clip_norm: float | None = None
+    """Greatest global norm of the gradient."""
+    clip_value: float | None = None
+    """Greatest absolute value of a gradient's element."""
+    freeze: tuple[str, ...] = ()
+    """Path patterns of parameters that stay as they are, such as "backbone"."""
+    rates: tuple[tuple[str, float], ...] = ()
+    """Pairs of a path pattern and a factor on the learning rate, such as "head" 10."""
+    ema: float | None = None
+    """Decay of an average of the parameters, which is what is evaluated and saved."""
+    accumulate: int = 1
+    """Batches an update; the schedules count updates."""
+    plateau: int | None = None
+    """Halve the rate after more than this many evaluations without a better score."""
+    switch_step: int | None = None
+    """Update at which adam_then_sgd changes to SGD; by default half of the run."""
+    sgd_factor: float = 10.0
+    """Learning rate of SGD in adam_then_sgd, as a multiple of Adam's."""
+
+    def build(
+        self, params: Any, *, steps: int
+    ) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+        """Builds the optimizer.
+
+        Args:
+          params: parameters or their shapes, which the patterns are checked against.
+          steps: batches of the whole run.
+
+        Returns:
+          The transformation, and ``batch number -> learning rate`` for the log, plateau left out.
+
+        Raises:
+          ValueError: for an unknown name, a pattern that matches nothing, a number out of range.
+        """
+        updates = max(steps // self.accumulate, 1) if self.accumulate > 0 else steps
+        extras: dict[str, dict[str, Any]] = {
+            "step": {"milestones": self.milestones, "gamma": self.gamma},
+            "poly": {"steps": updates, "power": self.power},
+            "cosine": {"steps": updates, "warmup_steps": self.warmup_steps},
+        }
+        schedule = create_schedule(self.schedule, self.learning_rate, **extras.get(self.schedule, {}))
+        options: dict[str, Any] = {}
+        if self.name == "adam_then_sgd":
+            switch = updates // 2 if self.switch_step is None else self.switch_step
+            options = {"switch_step": switch, "sgd_factor": self.sgd_factor}
+        optimizer = build_optimizer(
+            self.name,
+            schedule,
+            params=params,
+            options=options,
+            clip_value=self.clip_value,
+            clip_norm=self.clip_norm,
+            l1=self.l1,
+            l2=self.l2,
+            weight_decay=self.weight_decay,
+            rates=dict(self.rates),
+            plateau=self.plateau is not None,
+            freeze=self.freeze,
+            ema=self.ema,
+            ema_ramp=True,
+            accumulate=self.accumulate,
+        )
+        return optimizer, lambda step: float(schedule(step // self.accumulate))
+
+    def observe(self, opt_state: Any, score: float) -> Any:
+        """Tells the optimizer a validation score, of which more is better; halves the rate on a plateau."""
+        if self.plateau is None:
+            return opt_state
+        return observe_score(opt_state, score, mode="max", patience=self.plateau)

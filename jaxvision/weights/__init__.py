@@ -1,0 +1,11 @@
+from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING
+from jaxvision.weights.convert import LAYOUTS as LAYOUTS
+from jaxvision.weights.convert import Rule as Rule
+from jaxvision.weights.convert import convert as convert
+from jaxvision.weights.readers import read_metadata as read_metadata
+from jaxvision.weights.readers import read_variables as read_variables
+from jaxvision.weights.readers import read_weights as read_weights
+from jaxvision.weights.readers import write_safetensors as write_safetensors
+from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules
+from jaxvision.weights.vgg import vgg_backbone_rules as vgg_backbone_rules
+from jaxvision.weights.vgg import vgg_classifier_rules as vgg_classifier_rules

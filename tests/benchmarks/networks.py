@@ -1,0 +1,229 @@
+"""Times whole networks in JAX and in PyTorch: inference and a training step, and prints the ratios.
+
+    python tests/benchmarks/networks.py                       # where jax, torch and torchvision are installed
+    python tests/benchmarks/networks.py --torch-python PATH   # torch in another environment
+
+A training step is forward, mean cross entropy over the pixels, backward and an SGD update with momentum, in
+train mode. PyTorch runs eagerly in channels_last, and its networks are the restatements that the tests
+compare with (``tests/oracles/torch_networks.py``). Each peer has a process of its own (in one process they
+halve each other's speed), the peers take turns, and a figure is the median over turns of the fastest call in
+a turn: other work on the machine only ever adds time. ``compile`` is the time that XLA takes for the step.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that oracles is found
+
+
+class Case(NamedTuple):
+    """One network at one batch of square images."""
+
+    label: str
+    network: str
+    batch: int
+    size: int
+    classes: int
+    fields: Mapping[str, Any] = MappingProxyType({})
+
+
+HALF, PAPER = (32, 64, 128, 256, 512), (64, 128, 256, 512, 1024)
+CASES = (
+    Case("U-Net 32-512, BN, 4x128x128", "unet", 4, 128, 12, {"features": HALF, "use_norm": True}),
+    Case("U-Net 64-1024, 2x128x128", "unet", 2, 128, 12, {"features": PAPER, "use_norm": False}),
+    Case("FCN-8s VGG-16, 2x224x224", "fcn8s", 2, 224, 21),
+)
+Calls = dict[str, Callable[[], Any]]
+
+
+def batch_of(case: Case) -> tuple[Any, Any]:
+    """Images ``[N, H, W, 3]`` and labels ``[N, H, W]``, the same for both peers."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    shape = (case.batch, case.size, case.size)
+    images = rng.standard_normal((*shape, 3)).astype(np.float32)
+    return images, rng.integers(0, case.classes, shape).astype(np.int32)
+
+
+def jax_calls(case: Case) -> tuple[Calls, float]:
+    """Functions that run the case and wait for it, and the seconds that compiling the step took."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from jaxvision import zoo
+
+    name = {"unet": "unet", "fcn8s": "fcn8s_vgg16"}[case.network]
+    model = zoo.create(name, num_classes=case.classes, **case.fields)
+    images, labels = map(jnp.asarray, batch_of(case))
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0, impl="rbg"), images)
+    optimizer = optax.sgd(1e-3, momentum=0.9)
+    infer = jax.jit(functools.partial(model.apply, train=False))
+
+    def step(params: Any, stats: Any, slots: Any, key: Any, images: Any, labels: Any) -> Any:
+        def objective(params: Any) -> Any:
+            logits, updates = model.apply(
+                {"params": params, **stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), updates
+
+        (loss, stats), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, slots = optimizer.update(gradients, slots, params)
+        return optax.apply_updates(params, updates), stats, slots, loss
+
+    stats = {name: tree for name, tree in variables.items() if name != "params"}
+    # The step's own copy: it is donated, while inference keeps the variables.
+    params = jax.tree.map(jnp.copy, variables["params"])
+    state = [params, jax.tree.map(jnp.copy, stats), optimizer.init(params)]
+    keys = iter(jax.random.split(jax.random.key(1), 10_000))
+    start = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*state, next(keys), images, labels).compile()
+    seconds = time.perf_counter() - start
+
+    def train() -> None:
+        *state[:], loss = compiled(*state, next(keys), images, labels)
+        if not jnp.isfinite(loss):
+            raise SystemExit(f"{case.label}: the loss is {loss}")
+
+    return {
+        "inference": lambda: infer(variables, images).block_until_ready(),
+        "training step": train,
+    }, seconds
+
+
+def torch_calls(case: Case, threads: int) -> tuple[Calls, float]:
+    """Functions that run the case in eager PyTorch, channels_last; nothing is compiled."""
+    import torch
+    from oracles.torch_networks import FCN, UNet, vgg_features
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    if case.network == "unet":
+        model = UNet(3, case.classes, case.fields["features"], use_norm=case.fields["use_norm"])
+    else:
+        widths = (64, 128, 256, 512, 512)
+        model = FCN(vgg_features((2, 2, 3, 3, 3), widths), widths, case.classes, stride=8)
+    model = model.to(memory_format=torch.channels_last)
+    images, labels = batch_of(case)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)  # a view of NHWC memory: channels_last
+    labels = torch.from_numpy(labels).long()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def infer() -> None:
+        model.eval()
+        with torch.inference_mode():
+            model(images)
+
+    def train() -> None:
+        model.train()
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return {"inference": infer, "training step": train}, 0.0
+
+
+def serve(peer: str, case: Case, threads: int) -> None:
+    """A peer's process: reports its compile time, then answers each line with the times of each mode."""
+    calls, compile_seconds = torch_calls(case, threads) if peer == "torch" else jax_calls(case)
+    for call in calls.values():
+        call()
+    print(json.dumps({"compile": compile_seconds}), flush=True)
+    for line in sys.stdin:
+        times = {}
+        for mode, call in calls.items():
+            call()  # wakes the caches after the other peer's turn
+            times[mode] = min(_timed(call) for _ in range(int(line)))
+        print(json.dumps(times), flush=True)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def measure(index: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median seconds of each mode by peer, the peers taking turns."""
+    peers: dict[str, Any] = {}
+    result: dict[str, dict[str, float]] = {}
+    for name, python in (("jax", options.jax_python), ("torch", options.torch_python)):
+        command = [python, __file__, "--serve", name, "--case", str(index), "--threads", str(options.threads)]
+        peers[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        result[name] = _answer(peers[name])  # before the next one starts, so that compiling has the cores
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
+    for _ in range(options.rounds):
+        for name, peer in peers.items():
+            peer.stdin.write(f"{options.calls}\n")
+            peer.stdin.flush()
+            turns[name].append(_answer(peer))
+    for name, peer in peers.items():
+        peer.stdin.close()
+        peer.wait()
+        for mode in turns[name][0]:
+            result[name][mode] = statistics.median(turn[mode] for turn in turns[name])
+    return result
+
+
+def _answer(peer: Any) -> dict[str, float]:
+    line = peer.stdout.readline()
+    if not line:
+        raise SystemExit("a peer stopped; its own message is above")
+    return json.loads(line)
+
+
+def main() -> None:
+    """Measures the cases and prints a markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jax-python", default=sys.executable, help="interpreter with jax and jaxvision")
+    parser.add_argument(
+        "--torch-python", default=sys.executable, help="interpreter with torch and torchvision"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each peer at each case")
+    parser.add_argument("--calls", type=int, default=2, help="timed calls in a turn")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="threads of PyTorch; JAX takes every core it sees"
+    )
+    parser.add_argument("--only", default="", help="cases whose label contains this")
+    parser.add_argument("--output", help="write the figures, in seconds, to this JSON file")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, CASES[options.case], options.threads)
+        return
+    print("| network | mode | JAX ms | torch ms | JAX / torch | compile s |")
+    print("|---|---|---:|---:|---:|---:|")
+    figures = {}
+    for index, case in enumerate(CASES):
+        if options.only not in case.label:
+            continue
+        figures[case.label] = result = measure(index, options)
+        for mode in ("inference", "training step"):
+            ours, theirs = result["jax"][mode], result["torch"][mode]
+            row = [case.label, mode, f"{1e3 * ours:.0f}", f"{1e3 * theirs:.0f}", f"{ours / theirs:.2f}"]
+            row.append(f"{result['jax']['compile']:.1f}" if mode == "training step" else "")
+            print("| " + " | ".join(row) + " |", flush=True)
+    if options.output:
+        Path(options.output).write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

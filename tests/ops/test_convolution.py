@@ -1,0 +1,227 @@
+"""The formulations against each other, transformations, size arithmetic and errors of convolutions."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jaxvision import ops
+from jaxvision.ops import formulations
+
+
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def assert_same_with_gradients(first, second, x, kernel):
+    """Outputs and gradients of two functions of an image and a kernel agree to 1e-5."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(function, x, kernel):
+        y, pull = jax.vjp(function, x, kernel)
+        return (y, *pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)))
+
+    for ours, theirs in zip(run(first, x, kernel), run(second, x, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * float(jnp.abs(theirs).max()))
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding", "dilation"),
+    [
+        ((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        ((1, 1), (3, 2), ((1, 0), (0, 2)), (1, 1)),
+        ((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        ((2, 3), (2, 1), ((0, 1), (2, 0)), (2, 1)),
+        ((5, 6), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    ],
+)
+def test_patch_convolution_equals_native(window, strides, padding, dilation):
+    options = {"strides": strides, "padding": padding, "dilation": dilation}
+    assert_same_with_gradients(
+        functools.partial(formulations.patch_convolution, **options),
+        functools.partial(formulations.native_convolution, groups=1, **options),
+        normal(2, 5, 6, 3),
+        normal(*window, 3, 4, seed=1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding", "output_padding"),
+    [
+        ((2, 2), (2, 2), ((0, 0), (0, 0)), (0, 0)),
+        ((4, 4), (2, 2), ((1, 1), (1, 1)), (0, 0)),
+        ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+        ((5, 4), (3, 2), ((2, 0), (0, 3)), (2, 0)),
+        ((1, 2), (3, 4), ((0, 0), (0, 1)), (1, 3)),
+        ((16, 16), (8, 8), ((4, 4), (4, 4)), (0, 0)),
+    ],
+)
+def test_phase_transposed_convolution_equals_native(window, strides, padding, output_padding):
+    options = {"strides": strides, "padding": padding, "output_padding": output_padding}
+    assert_same_with_gradients(
+        functools.partial(formulations.phase_transposed_convolution, **options),
+        functools.partial(formulations.native_transposed_convolution, dilation=(1, 1), groups=1, **options),
+        normal(2, 4, 3, 3),
+        normal(*window, 3, 2, seed=1),
+    )
+
+
+def test_transposed_convolution_is_the_gradient_of_convolution():
+    kernel, g = normal(4, 3, 2, 5), normal(2, 3, 4, 5, seed=1)
+    options = {"strides": (2, 3), "padding": (1, 0)}
+    height, width = ops.transposed_convolution_output_size((3, 4), (4, 3), **options)
+    _, pull = jax.vjp(lambda x: ops.convolution(x, kernel, **options), jnp.zeros((2, height, width, 2)))
+    ours = ops.transposed_convolution(g, kernel.transpose(0, 1, 3, 2), **options)
+    np.testing.assert_allclose(ours, pull(g)[0], atol=1e-5)
+
+
+# One of each formulation: native, patches, 1x1, phases.
+CALLS = {
+    "native": (functools.partial(ops.convolution, padding=1), (2, 5, 5, 2), (3, 3, 2, 2)),
+    "patches": (functools.partial(ops.convolution, padding=1), (1, 3, 3, 2), (3, 3, 2, 8)),
+    "1x1": (functools.partial(ops.convolution, strides=2), (2, 5, 5, 2), (1, 1, 2, 2)),
+    "phases": (
+        functools.partial(ops.transposed_convolution, strides=2, padding=1),
+        (2, 3, 3, 2),
+        (4, 4, 2, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_derivatives_of_both_modes_and_two_orders(name):
+    function, x, kernel = CALLS[name]
+    arguments = (normal(*x), normal(*kernel, seed=1))
+    check_grads(jax.jit(function), arguments, order=2, modes=("fwd", "rev"), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_vmap_over_images_and_over_kernels(name):
+    function, shape, window = CALLS[name]
+    xs, kernels = normal(3, *shape), normal(3, *window, seed=1)
+    both = jax.jit(jax.vmap(function))(xs, kernels)
+    shared = jax.jit(jax.vmap(function, (None, 0)))(xs[0], kernels)
+    for index in range(3):
+        np.testing.assert_allclose(both[index], function(xs[index], kernels[index]), atol=1e-5)
+        np.testing.assert_allclose(shared[index], function(xs[0], kernels[index]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_traces_once_and_takes_an_empty_batch(name):
+    function, shape, window = CALLS[name]
+    traces = []
+
+    @jax.jit
+    def run(x, kernel):
+        traces.append(x.shape)
+        return jax.value_and_grad(lambda *a: function(*a).sum(), (0, 1))(x, kernel)
+
+    for seed in range(2):
+        run(normal(*shape, seed=seed), normal(*window, seed=seed))
+    assert len(traces) == 1
+    value, (image_gradient, kernel_gradient) = run(jnp.zeros((0, *shape[1:])), normal(*window))
+    assert value == 0
+    assert image_gradient.shape == (0, *shape[1:])
+    np.testing.assert_array_equal(kernel_gradient, np.zeros(window))
+
+
+def test_program_for_another_platform_keeps_the_native_op():
+    x, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 1, 8, 8))
+    traced = jax.jit(ops.convolution).trace(x, kernel)
+    assert "stablehlo.convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    for platform in ("cuda", "tpu"):
+        assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_shifting_the_image_shifts_the_output():
+    kernel, image = normal(3, 3, 2, 3), jnp.pad(normal(1, 4, 4, 2), ((0, 0), (4, 4), (4, 4), (0, 0)))
+    run = jax.jit(functools.partial(ops.convolution, padding=1))
+    np.testing.assert_array_equal(
+        run(jnp.roll(image, (2, 1), (1, 2)), kernel), jnp.roll(run(image, kernel), (2, 1), (1, 2))
+    )
+
+
+def test_float64_under_x64():
+    with jax.enable_x64(True):
+        x, kernel = jnp.ones((1, 2, 2, 1), jnp.float64) / 3, jnp.ones((2, 2, 1, 1), jnp.float64)
+        up = ops.transposed_convolution(x, kernel, strides=2)
+        assert up.dtype == jnp.float64
+        np.testing.assert_allclose(up, np.full((1, 4, 4, 1), 1 / 3), rtol=1e-15)
+
+
+sizes = st.integers(1, 9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    size=sizes,
+    window=sizes,
+    stride=sizes,
+    lo=st.integers(0, 4),
+    hi=st.integers(0, 4),
+    spread=st.integers(1, 3),
+)
+def test_output_sizes_are_those_of_the_ops(size, window, stride, lo, hi, spread):
+    options = {"strides": stride, "padding": ((lo, hi), (0, 0)), "dilation": (spread, 1)}
+    x, kernel = jnp.zeros((1, size, 20, 1)), jnp.zeros((window, 1, 1, 1))
+    for op, arithmetic in [
+        (ops.convolution, ops.convolution_output_size),
+        (ops.transposed_convolution, ops.transposed_convolution_output_size),
+    ]:
+        try:
+            expected = arithmetic((size, 20), (window, 1), **options)
+        except ValueError as error:
+            with pytest.raises(ValueError, match=r"kernel|padding"):
+                jax.eval_shape(functools.partial(op, **options), x, kernel)
+            assert "larger than the padded" in str(error) or "cuts off all" in str(error)
+        else:
+            assert jax.eval_shape(functools.partial(op, **options), x, kernel).shape[1:3] == expected
+
+
+X, KERNEL = jnp.zeros((1, 4, 4, 6)), jnp.zeros((3, 3, 6, 4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((X[0], KERNEL), {}, r"x: expected \[N, H, W, C\], got \[4, 4, 6\]; images"),
+        ((X, KERNEL[0]), {}, r"kernel: expected \[kh, kw, in, out\], got \[3, 6, 4\]"),
+        ((X.astype(jnp.int32), KERNEL), {}, "x: expected a floating dtype, got int32"),
+        ((X.astype(jnp.bfloat16), KERNEL), {}, "kernel: expected the dtype of x .bfloat16., got float32"),
+        ((X, KERNEL[:, :, :5]), {}, r"for 6 input channels in 1 group.*got \[3, 3, 5, 4\]"),
+        ((X, KERNEL), {"groups": 2}, "for 6 input channels in 2 group"),
+        ((X, KERNEL), {"groups": 0}, "for 6 input channels in 0 group"),
+        ((X, KERNEL[:, :, :2]), {"groups": 3}, "groups must divide Cin and Cout"),
+        ((X, KERNEL), {"dilation": 2}, r"\[5, 5\].*is larger than the padded image \[4, 4\]"),
+        ((X, KERNEL), {"strides": 0}, "strides: expected an integer or a pair"),
+        ((X, KERNEL), {"strides": (1, 1, 1)}, "strides: expected an integer or a pair"),
+        ((X, KERNEL), {"padding": "SAME"}, "padding: expected an integer.*got 'SAME'; write the numbers"),
+        ((X, KERNEL), {"padding": -1}, "padding: expected an integer.*none negative, got -1"),
+        ((X, KERNEL), {"padding": (1, (1, 1, 1))}, "padding: expected an integer"),
+        ((X, KERNEL), {"padding": (1, 1, 1)}, "padding: expected an integer"),
+    ],
+)
+def test_wrong_arguments_of_convolution(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        ops.convolution(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((X[0], KERNEL), {}, r"x: expected \[N, H, W, C\]"),
+        ((X, KERNEL[:, :, :5]), {}, r"\[kh, kw, Cin, Cout / groups\] for 6 input channels.*\[3, 3, 5, 4\]"),
+        ((X, KERNEL), {"groups": 4}, "groups must divide Cin"),
+        ((X, KERNEL), {"output_padding": 1}, r"output_padding: expected less than max.*got \[1, 1\]"),
+        ((X, KERNEL), {"output_padding": -1}, "output_padding: expected an integer"),
+        ((X, KERNEL), {"padding": 3}, r"cuts off all of the output \(\[0, 0\] is left\)"),
+    ],
+)
+def test_wrong_arguments_of_transposed_convolution(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        ops.transposed_convolution(*arguments, **options)

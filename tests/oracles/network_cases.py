@@ -1,0 +1,166 @@
+"""Narrow networks that our side and PyTorch build with the same weights, and the comparison. No torch here.
+
+The weights come from a seed by name, so a recording holds only names, shapes and what PyTorch computed.
+"""
+
+import functools
+import json
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.backbones import VGG, VGGClassifier
+from jaxvision.core import flatten_paths
+from jaxvision.segmentation import FCN, UNet
+from jaxvision.weights import BOOKKEEPING, Rule, convert, vgg_backbone_rules, vgg_classifier_rules
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+VGG11 = (1, 1, 2, 2, 2)
+NARROW = (4, 4, 6, 6, 8)
+
+
+class Case(NamedTuple):
+    """One network at one input shape ``[N, H, W, C]``."""
+
+    family: str
+    shape: tuple[int, int, int, int]
+    fields: dict[str, Any]
+    classes: int = 3
+
+
+CASES = {
+    "vgg": Case("vgg", (2, 64, 96, 3), {}),
+    "vgg_bn": Case("vgg", (3, 64, 64, 3), {"use_norm": True}),
+    "fcn32s": Case("fcn", (2, 45, 70, 3), {"stride": 32}),
+    "fcn16s": Case("fcn", (1, 33, 64, 3), {"stride": 16}),
+    "fcn8s": Case("fcn", (2, 45, 70, 3), {"stride": 8}),
+    "fcn8s_bn_small": Case("fcn", (4, 20, 40, 3), {"stride": 8, "use_norm": True}),
+    "unet_same": Case("unet", (2, 37, 50, 3), {"features": (2, 4, 4, 6, 6)}),
+    "unet_norm": Case("unet", (2, 32, 48, 3), {"features": (2, 4, 4, 6, 6), "use_norm": True}),
+    "unet_valid": Case("unet", (1, 60, 68, 1), {"features": (3, 4, 6), "padding": "valid"}),
+}
+
+
+def seeded_state_dict(shapes: dict[str, tuple[int, ...]], *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights in PyTorch's names and layouts; each depends on the seed and its own name only."""
+    source = {}
+    for key, shape in shapes.items():
+        rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+        if key.endswith("num_batches_tracked"):
+            source[key] = np.zeros(shape, np.int64)
+        elif key.endswith("running_var"):
+            source[key] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        elif len(shape) > 1:
+            fan_in = np.prod(shape[1:])
+            source[key] = (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
+        else:
+            centre = 1.0 if key.endswith("weight") else 0.0  # scale of a normalisation, or a bias
+            source[key] = (centre + 0.2 * rng.standard_normal(shape)).astype(np.float32)
+    return source
+
+
+def seeded_images(case: Case) -> np.ndarray:
+    return np.random.default_rng(7).standard_normal(case.shape).astype(np.float32)
+
+
+def seeded_cotangent(shape: tuple[int, ...]) -> np.ndarray:
+    """What the logits are multiplied by before they are summed, to take gradients."""
+    return np.random.default_rng(8).standard_normal(shape).astype(np.float32)
+
+
+def our_model(case: Case) -> Any:
+    """The network without dropout, so that train mode is deterministic."""
+    fields = dict(case.fields)
+    if case.family == "unet":
+        return UNet(case.classes, dropout_rate=0.0, **fields)
+    backbone = VGG(VGG11, NARROW, use_norm=fields.pop("use_norm", False))
+    if case.family == "vgg":
+        return VGGClassifier(backbone, case.classes, hidden=10, dropout_rate=0.0)
+    return FCN(backbone, case.classes, hidden=10, dropout_rate=0.0, **fields)
+
+
+def rules_for(case: Case) -> tuple[Rule, ...]:
+    """From the names of ``torch_networks`` to ours."""
+    use_norm = case.fields.get("use_norm", False)
+    if case.family == "vgg":
+        return vgg_classifier_rules(VGG11, use_norm=use_norm)
+    if case.family == "fcn":
+        return (
+            *vgg_backbone_rules(VGG11, use_norm=use_norm),
+            Rule(r"(fc\d|score_\w+)\.weight", r"params/\1/kernel", "conv"),
+            Rule(r"(fc\d|score_\w+)\.bias", r"params/\1/bias"),
+            Rule(r"(upsample_\w+)\.weight", r"params/\1/kernel", "transposed_conv"),
+        )
+    return _unet_rules(len(case.fields["features"]))
+
+
+def _unet_rules(levels: int) -> tuple[Rule, ...]:
+    rules = [Rule(r"head\.weight", "params/head/kernel", "conv"), Rule(r"head\.bias", "params/head/bias")]
+    for index in range(levels):
+        for source, ours in (("encoders", "encoder"), ("decoders", "decoder")):
+            key, path = rf"{source}\.{index}\.", f"{ours}{index + 1}"
+            rules += [
+                Rule(key + r"conv(\d)\.weight", rf"params/{path}_conv\1/kernel", "conv"),
+                Rule(key + r"conv(\d)\.bias", rf"params/{path}_conv\1/bias"),
+                Rule(key + r"norm(\d)\.weight", rf"params/{path}_norm\1/scale"),
+                Rule(key + r"norm(\d)\.bias", rf"params/{path}_norm\1/bias"),
+                Rule(key + r"norm(\d)\.running_(mean|var)", rf"batch_stats/{path}_norm\1/\2"),
+            ]
+        up = f"params/decoder{index + 1}_upsample"
+        rules.append(Rule(rf"ups\.{index}\.weight", f"{up}/kernel", "transposed_conv"))
+        rules.append(Rule(rf"ups\.{index}\.bias", f"{up}/bias"))
+    return tuple(rules)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """What ``tests/reference/record_networks.py`` saved."""
+    with np.load(REFERENCE / f"network_{name}.npz") as archive:
+        data = {key: archive[key] for key in archive.files}
+    header = json.loads(str(data.pop("header")))
+    return {"shapes": {key: tuple(shape) for key, shape in header["shapes"].items()}, **data}
+
+
+def check_against(case: Case, expected: dict[str, Any]) -> None:
+    """Our logits, updated statistics and gradients against PyTorch's, to 1e-4 relative."""
+    model, images = our_model(case), jnp.asarray(seeded_images(case))
+    target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    rules = rules_for(case)
+    variables = convert(seeded_state_dict(expected["shapes"]), rules, target, ignore=BOOKKEEPING)
+    cotangent = jnp.asarray(seeded_cotangent(expected["eval_logits"].shape))
+
+    @jax.jit
+    def run(variables: Any) -> Any:
+        def objective(params: Any) -> Any:
+            logits, updates = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return (logits * cotangent).sum(), (logits, updates)
+
+        gradients, (train_logits, updates) = jax.grad(objective, has_aux=True)(variables["params"])
+        return model.apply(variables, images, train=False), train_logits, updates, gradients
+
+    eval_logits, train_logits, updates, gradients = run(variables)
+    assert eval_logits.dtype == jnp.float32
+    assert_close("eval logits", eval_logits, expected["eval_logits"])
+    assert_close("train logits", train_logits, expected["train_logits"])
+    # PyTorch's gradients and statistics go through the same rules as its weights.
+    after = {"params": target["params"], **updates}
+    wanted = {
+        key.removeprefix("after/"): value for key, value in expected.items() if key.startswith("after/")
+    }
+    wanted = flatten_paths(convert(wanted, rules, after))
+    scale = max(np.abs(value).max() for value in wanted.values())
+    for path, value in flatten_paths({"params": gradients, **updates}).items():
+        # The floor is for biases in front of a normalisation: their gradient is zero but for rounding.
+        assert_close(path, value, wanted[path], floor=0.1 * scale)
+
+
+def assert_close(what: str, actual: Any, wanted: np.ndarray, *, floor: float = 0.0) -> None:
+    actual = np.asarray(actual)
+    assert actual.shape == wanted.shape, (what, actual.shape, wanted.shape)
+    error, scale = np.abs(actual - wanted).max(), max(np.abs(wanted).max(), floor)
+    assert error <= 1e-4 * scale, f"{what}: largest error {error:.2e}, largest value {scale:.2e}"

@@ -1,0 +1,50 @@
+"""Runs the cases of ``network_cases`` in PyTorch. Import only where torch is installed."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from oracles.network_cases import NARROW, VGG11, Case, seeded_cotangent, seeded_images, seeded_state_dict
+from oracles.torch_networks import FCN, UNet, vgg_classifier, vgg_features
+from torch import nn
+
+
+def torch_model(case: Case) -> nn.Module:
+    fields = dict(case.fields)
+    if case.family == "unet":
+        return UNet(case.shape[3], case.classes, fields.pop("features"), dropout=0.0, **fields)
+    use_norm = fields.pop("use_norm", False)
+    if case.family == "vgg":
+        return vgg_classifier(
+            VGG11, NARROW, use_norm=use_norm, hidden=10, num_classes=case.classes, dropout=0.0
+        )
+    features = vgg_features(VGG11, NARROW, use_norm=use_norm)
+    return FCN(features, NARROW, case.classes, stride=fields["stride"], hidden=10, dropout=0.0)
+
+
+def channels_last(x: torch.Tensor) -> np.ndarray:
+    """[N, K, H, W] -> [N, H, W, K]; logits of a classifier stay [N, K]."""
+    x = x.detach()
+    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).contiguous().numpy()
+
+
+def torch_outputs(case: Case) -> dict[str, Any]:
+    """Names and shapes, logits in both modes, and under ``after/`` the gradients and new statistics."""
+    model = torch_model(case)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    weights = seeded_state_dict(shapes)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    images = torch.from_numpy(seeded_images(case)).permute(0, 3, 1, 2).contiguous()
+    outputs: dict[str, Any] = {"shapes": shapes}
+    with torch.no_grad():
+        outputs["eval_logits"] = channels_last(model.eval()(images))
+    logits = model.train()(images)
+    outputs["train_logits"] = channels_last(logits)
+    cotangent = torch.from_numpy(seeded_cotangent(outputs["eval_logits"].shape))
+    (logits * (cotangent.permute(0, 3, 1, 2) if logits.ndim == 4 else cotangent)).sum().backward()
+    for key, parameter in model.named_parameters():
+        outputs[f"after/{key}"] = parameter.grad.numpy()
+    for key, value in model.named_buffers():
+        if key.endswith(("running_mean", "running_var")):
+            outputs[f"after/{key}"] = value.numpy()
+    return outputs

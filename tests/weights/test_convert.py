@@ -1,0 +1,127 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.weights import BOOKKEEPING, Rule, convert
+
+RULES = (
+    Rule(r"(conv\d)\.weight", r"params/\1/kernel", "conv"),
+    Rule(r"(conv\d)\.bias", r"params/\1/bias"),
+    Rule(r"norm\.running_(mean|var)", r"batch_stats/norm/\1"),
+)
+
+
+def array(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def source():
+    return {
+        "conv1.weight": array(4, 3, 5, 2),
+        "conv1.bias": array(4),
+        "norm.running_mean": array(4, seed=1),
+        "norm.running_var": array(4, seed=2),
+        "norm.num_batches_tracked": np.int64(3),
+    }
+
+
+def target():
+    return {
+        "params": {"conv1": {"kernel": jnp.zeros((5, 2, 3, 4)), "bias": jnp.zeros(4)}},
+        "batch_stats": {"norm": {"mean": jnp.zeros(4), "var": jnp.zeros(4)}},
+    }
+
+
+def test_fills_every_leaf_and_keeps_the_structure():
+    weights = source()
+    variables = convert(weights, RULES, target(), ignore=BOOKKEEPING)
+    assert jax.tree.structure(variables) == jax.tree.structure(target())
+    kernel = variables["params"]["conv1"]["kernel"]
+    assert kernel[4, 1, 2, 3] == weights["conv1.weight"][3, 2, 4, 1]
+    assert kernel.flags.c_contiguous
+    np.testing.assert_array_equal(variables["batch_stats"]["norm"]["var"], weights["norm.running_var"])
+
+
+def test_takes_shapes_only_and_the_targets_dtype():
+    shapes = jax.eval_shape(target)
+    weights = {key: value.astype(np.float16) for key, value in source().items()}
+    variables = convert(weights, RULES, shapes, ignore=BOOKKEEPING)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("layout", "spatial", "weight", "ours", "pick"),
+    [
+        ("identity", (1, 1), array(6), (6,), lambda w, o: (w[5], o[5])),
+        ("conv", (1, 1), array(4, 3, 5, 2), (5, 2, 3, 4), lambda w, o: (w[3, 1, 4, 0], o[4, 0, 1, 3])),
+        (
+            "transposed_conv", (1, 1), array(4, 3, 5, 2), (5, 2, 4, 3),
+            lambda w, o: (w[3, 1, 4, 0], o[4, 0, 3, 1]),
+        ),
+        ("linear", (1, 1), array(4, 3), (3, 4), lambda w, o: (w[3, 1], o[1, 3])),
+        # Channel 1, row 2, column 4 of [C=3, H=5, W=7].
+        (
+            "linear_after_flatten", (5, 7), array(2, 105), (105, 2),
+            lambda w, o: (w[1, 1 * 35 + 2 * 7 + 4], o[(2 * 7 + 4) * 3 + 1, 1]),
+        ),
+        (
+            "linear_to_conv", (5, 7), array(2, 105), (5, 7, 3, 2),
+            lambda w, o: (w[1, 1 * 35 + 2 * 7 + 4], o[2, 4, 1, 1]),
+        ),
+    ],
+)  # fmt: skip
+def test_layouts(layout, spatial, weight, ours, pick):
+    rules = [Rule("w", "params/w", layout, spatial)]
+    converted = convert({"w": weight}, rules, {"params": {"w": np.zeros(ours, np.float32)}})["params"]["w"]
+    theirs, mine = pick(weight, converted)
+    assert theirs == mine
+    np.testing.assert_array_equal(np.sort(converted, axis=None), np.sort(weight, axis=None))
+
+
+def test_linear_after_flatten_gives_the_same_product():
+    image, weight = array(3, 5, 7), array(4, 105, seed=1)
+    rules = [Rule("w", "params/w", "linear_after_flatten", (5, 7))]
+    kernel = convert({"w": weight}, rules, {"params": {"w": np.zeros((105, 4), np.float32)}})["params"]["w"]
+    ours = image.transpose(1, 2, 0).reshape(-1) @ kernel
+    np.testing.assert_allclose(ours, weight @ image.reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+def without(key):
+    return {name: value for name, value in source().items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("weights", "rules", "message"),
+    [
+        ({**source(), "fc.weight": array(1)}, RULES, r"'fc\.weight': expected exactly one .* got 0"),
+        (source(), (*RULES, Rule(r"conv1\..*", "x")), r"'conv1\.weight': expected exactly one .* got 2"),
+        (
+            {**source(), "conv2.bias": array(4)}, RULES,
+            r"'conv2\.bias' goes to 'params/conv2/bias', which the model does not have",
+        ),
+        (
+            {**source(), "conv2.bias": array(4)},
+            (RULES[0], Rule(r"conv\d\.bias", "params/conv1/bias"), RULES[2]),
+            r"'conv1\.bias' and 'conv2\.bias' both fill 'params/conv1/bias'",
+        ),
+        (without("norm.running_var"), RULES, r"1 of 4 leaves are not in the source.*batch_stats/norm/var"),
+        (
+            {**source(), "conv1.bias": array(5)}, RULES,
+            r"'conv1\.bias' \[5\] gives \[5\] .* 'params/conv1/bias' is \[4\]",
+        ),
+        (
+            {**source(), "conv1.weight": array(4, 3)}, RULES,
+            r"'conv1\.weight' \[4, 3\] cannot take layout 'conv' .* 'params/conv1/kernel' \[5, 2, 3, 4\]",
+        ),
+        (source(), (RULES[0], RULES[1]._replace(layout="flipped"), RULES[2]), "unknown layout 'flipped'"),
+    ],
+)  # fmt: skip
+def test_anything_but_a_bijection_raises(weights, rules, message):
+    with pytest.raises(ValueError, match=message):
+        convert(weights, rules, target(), ignore=BOOKKEEPING)
+
+
+def test_bookkeeping_is_not_ignored_unasked():
+    with pytest.raises(ValueError, match=r"'norm\.num_batches_tracked'"):
+        convert(source(), RULES, target())
