@@ -11,3 +11,6 @@ from jaxvision.losses.reduction import add_terms as add_terms
 from jaxvision.losses.reduction import expand_where as expand_where
 from jaxvision.losses.reduction import masked_mean as masked_mean
 from jaxvision.losses.reduction import sum_term as sum_term
+from jaxvision.losses.regression import huber_loss as huber_loss
+from jaxvision.losses.regression import l1_loss as l1_loss
+from jaxvision.losses.regression import l2_loss as l2_loss

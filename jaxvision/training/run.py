@@ -117,7 +117,9 @@ def parse_command(
         f"{description}\n\n--config FILE: start from the config.json of an earlier run.\n"
         "--resume FOLDER: go on with the run in that folder."
     )
-    config: Config = tyro.cli(kind, args=rest, default=kind() if base is None else base, description=text, prog=program)
+    config: Config = tyro.cli(
+        kind, args=rest, default=kind() if base is None else base, description=text, prog=program
+    )
     if folder is not None and base is not None:
         different = config_differences(base, config, ignore=RESUMABLE)
         if different:

@@ -1,0 +1,265 @@
+"""The script from end to end, on networks and data so small that the compiler takes most of the time."""
+
+import csv
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvision.training import CheckpointError, read_json_lines
+from jaxvision.weights import read_variables, read_weights
+
+SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
+TINY = [
+    *("--model.features", "4", "8", "--data.size", "32", "32", "--data.batch-size", "8"),
+    *("--data.train-scenes", "64", "--data.eval-scenes", "10"),
+    *("--run.log-every", "2", "--run.eval-every", "4", "--run.checkpoint-every", "2"),
+    *("--run.devices", "1", "--run.no-compilation-cache"),
+]
+
+
+@pytest.fixture(scope="module")
+def script():
+    specification = importlib.util.spec_from_file_location("segmentation_script", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def _options(folder, name, *more, steps=6):
+    return [*TINY, "--run.folder", str(folder), "--run.name", name, "--run.steps", str(steps), *more]
+
+
+def _child(*arguments):
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(script, tmp_path_factory):
+    """A finished run of six steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert script.main(_options(folder, "a")) == 0
+    return folder / "a"
+
+
+def test_a_run_leaves_everything_behind(run):
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "metrics.jsonl", "events", "checkpoints", "curves.png", "predictions.png"),
+        *("classes.csv", "scores.json", "weights.safetensors"),
+    }
+    records = read_json_lines(run / "metrics.jsonl")
+    assert [r["step"] for r in records if r["kind"] == "train"] == [2, 4, 6]
+    assert [r["step"] for r in records if r["kind"] == "evaluate"] == [4, 6]
+    with (run / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 11
+    assert sum(int(row["true_pixels"]) for row in rows) == 10 * 32 * 32
+    assert 0 <= json.loads((run / "scores.json").read_text())["mean_iou"] <= 1
+    for picture in ("curves.png", "predictions.png"):
+        with Image.open(run / picture) as image:
+            assert min(image.size) > 200
+    variables = read_variables(run / "weights.safetensors")
+    assert variables["params"]["head"]["kernel"].shape == (1, 1, 4, 11)
+
+
+def test_a_run_repeats_from_its_configuration(script, run):
+    again = run.parent / "again"
+    arguments = ["--config", str(run / "config.json"), "--run.name", "again"]
+    assert script.main(arguments) == 0
+    first, second = (read_weights(folder / "weights.safetensors") for folder in (run, again))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_resumed_run_is_bit_equal_and_logs_each_step_once(script, run, tmp_path):
+    """A run that stopped after its second checkpoint, of step 4, makes steps 5 and 6 as the whole one did."""
+    shutil.copytree(run, tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "6")
+    (tmp_path / "b" / "weights.safetensors").unlink()
+    assert script.main(["--resume", str(tmp_path / "b")]) == 0
+    first, second = (read_weights(folder / "weights.safetensors") for folder in (run, tmp_path / "b"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    steps = [r["step"] for r in read_json_lines(tmp_path / "b" / "metrics.jsonl") if r["kind"] == "train"]
+    assert steps == [2, 4, 6]
+
+
+def test_predictions_of_own_images(script, run, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.full((40, 70, 3), 200, np.uint8)).save(photos / "wide.jpg")
+    Image.fromarray(np.full((21, 5), 90, np.uint8)).save(photos / "grey.png")
+    weights = str(run / "weights.safetensors")
+    for more in ([], ["--native-size"]):
+        out = tmp_path / f"out{len(more)}"
+        assert script.main(["predict", "--weights", weights, "--out", str(out), *more, str(photos)]) == 0
+        for name, size in (("wide", (70, 40)), ("grey", (5, 21))):
+            with (
+                Image.open(out / f"{name}_mask.png") as mask,
+                Image.open(out / f"{name}_overlay.png") as over,
+            ):
+                assert mask.mode == "P"
+                assert mask.size == over.size == size
+                assert np.asarray(mask).max() <= 10
+                assert mask.getpalette()[3:6] == [128, 0, 0]
+
+
+def test_a_broken_image_is_named_and_the_others_are_done(script, run, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "b.png")
+    weights, out = str(run / "weights.safetensors"), tmp_path / "out"
+    assert script.main(["predict", "--weights", weights, "--out", str(out), str(tmp_path)]) == 1
+    assert "a.png" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["b_mask.png", "b_overlay.png"]
+
+
+def test_a_run_is_never_overwritten(script, run):
+    with pytest.raises(ValueError, match=r"holds another run\. Go on with it by --resume"):
+        script.main(_options(run.parent, "a"))
+
+
+def test_a_run_without_a_name_gets_the_next_number(script, tmp_path):
+    (tmp_path / "digits-unet_bn-4").mkdir()
+    arguments = [*TINY, "--run.folder", str(tmp_path), "--run.steps", "1"]
+    assert script.main(arguments) == 0
+    assert (tmp_path / "digits-unet_bn-5" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model.name", "unett"], "unknown network 'unett'"),
+        (["--model.name", "vgg16"], "one score an image"),
+        (["--optimizer.name", "adamm"], "unknown optimizer 'adamm'"),
+        (["--optimizer.schedule", "cosin"], "unknown schedule 'cosin'"),
+        (["--optimizer.freeze", "encodr1*"], "encodr1"),
+        (["--loss.cross-entropy", "0"], "expected some of cross_entropy"),
+        (["--loss.class-weights", "1", "2"], "got 2 weights for 11 classes"),
+        (["--data.source", "voc"], "needs --data.root"),
+        (["--data.source", "voc", "--data.root", "absent"], "no such folder"),
+        (["--data.train-scenes", "4"], "batch"),
+        (["--run.devices", "64"], "this machine has"),
+        (["--model.weights", "absent.safetensors"], "absent.safetensors"),
+    ],
+)
+def test_mistakes_are_named_and_leave_no_folder(script, tmp_path, more, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        script.main(_options(tmp_path, "wrong", *more))
+    assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model.features", "4", "16"], r"another run:\n  model.features: \[4, 8\] -> \[4, 16\]"),
+        (["--optimizer.name", "sgd"], "optimizer.name: adamw -> sgd"),
+        (["--run.seed", "3"], "run.seed: 0 -> 3"),
+    ],
+)
+def test_resuming_as_another_run_is_refused(script, run, more, message):
+    with pytest.raises(ValueError, match=message):
+        script.main(["--resume", str(run), *more])
+
+
+def test_resuming_a_checkpoint_of_another_class_count_is_refused(script, run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["features"] = [4, 6]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="of another model, class count or optimizer"):
+        script.main(["--resume", str(folder)])
+
+
+def test_there_must_be_a_run_to_resume(script, tmp_path):
+    with pytest.raises(ValueError, match="no run in this folder"):
+        script.main(["--resume", str(tmp_path)])
+
+
+def test_weights_of_another_network_are_refused(script, run, tmp_path):
+    weights = str(run / "weights.safetensors")
+    options = _options(tmp_path, "w", "--model.weights", weights, "--model.features", "4", "6")
+    with pytest.raises(ValueError, match="encoder2_conv1"):
+        script.main(options)
+
+
+def test_a_run_starts_from_the_weights_of_another(script, run, tmp_path):
+    weights = str(run / "weights.safetensors")
+    options = _options(tmp_path, "w", "--model.weights", weights, "--optimizer.learning-rate", "0", steps=1)
+    options += ["--optimizer.schedule", "constant"]
+    assert script.main(options) == 0
+    first, second = (read_weights(f / "weights.safetensors") for f in (run, tmp_path / "w"))
+    params = [name for name in first if name.startswith("params")]
+    assert params and all(np.array_equal(first[name], second[name]) for name in params)
+
+
+def test_a_mistake_ends_with_a_message_and_code_1(tmp_path):
+    child = _child(*_options(tmp_path, "x", "--model.name", "unett"))
+    output, _ = child.communicate(timeout=120)
+    assert child.returncode == 1
+    assert output.startswith("error: unknown network 'unett'")
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_an_interrupt_saves_and_the_run_goes_on(script, tmp_path):
+    options = _options(tmp_path, "long", "--run.checkpoint-every", "100000", steps=100_000)
+    child = _child(*options)
+    for line in child.stdout:
+        if line.startswith("step 4/"):
+            child.send_signal(signal.SIGINT)
+            break
+    output = child.stdout.read()
+    assert child.wait(timeout=120) == 128 + signal.SIGINT
+    assert "stopped by SIGINT" in output
+    assert "--resume" in output
+    (saved,) = [int(p.name) for p in (tmp_path / "long" / "checkpoints").iterdir() if p.name.isdigit()]
+    assert saved >= 4
+    steps = str(saved + 2)
+    assert script.main(["--resume", str(tmp_path / "long"), "--run.steps", steps]) == 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
+    """``kill -9`` ten times, each at a moment that the clock and not the loop decides."""
+    options = ["--optimizer.ema", "0.9", "--model.dropout", "0.3"]
+    whole = _child(*_options(tmp_path, "whole", *options, steps=60))
+    shown, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, shown
+    draw = random.Random(0)
+    child = _child(*_options(tmp_path, "killed", *options, steps=60))
+    killed = 0
+    for _ in range(10):
+        time.sleep(draw.uniform(3.0, 9.0))
+        if child.poll() is None:
+            killed += 1
+            child.send_signal(signal.SIGKILL)
+        child.communicate(timeout=60)
+        folder = tmp_path / "killed"
+        again = (
+            ["--resume", folder]
+            if (folder / "config.json").exists()
+            else _options(tmp_path, "killed", *options, steps=60)
+        )
+        child = _child(*again)
+    shown, _ = child.communicate(timeout=300)
+    assert child.returncode == 0, shown
+    assert killed >= 3
+    first, second = (read_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "killed"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
