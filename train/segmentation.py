@@ -48,12 +48,12 @@ class ModelOptions:
 
     name: str = "unet_bn"
     """Any segmentation network of jaxvision.zoo.names()."""
-    features: tuple[int, ...] = (24, 48, 96, 192)
+    features: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of each level of a U-Net; the paper's are 64 128 256 512 1024."""
     hidden: int = 4096
     """Channels of fc6 and fc7 of an FCN."""
     dropout: float | None = None
-    """Dropout rate; by default the network's own."""
+    """Dropout rate; by default the network's own, but 0 for a U-Net, which learns small scenes faster without."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
     weights: Path | None = None
@@ -68,9 +68,13 @@ class Config:
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     loss: SegmentationLossOptions = dataclasses.field(default_factory=SegmentationLossOptions)
     optimizer: optimizers.OptimizerOptions = dataclasses.field(
-        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=2e-3)
+        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=3e-3, warmup_steps=100)
     )
-    run: training.RunOptions = dataclasses.field(default_factory=training.RunOptions)
+    run: training.RunOptions = dataclasses.field(
+        default_factory=lambda: training.RunOptions(
+            steps=2600, log_every=50, eval_every=650, checkpoint_every=650
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,7 @@ def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | Non
     """The network by name, with the options that concern it."""
     fields: dict[str, Any] = {"num_classes": num_classes, "axis_name": axis_name}
     if options.name.startswith("unet"):
-        fields["features"] = options.features
+        fields |= {"features": options.features, "dropout_rate": 0.0}
     elif options.name.startswith("fcn"):
         fields["hidden"] = options.hidden
     elif options.name in zoo.names():

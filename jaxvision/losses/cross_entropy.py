@@ -33,7 +33,7 @@ def cross_entropy_loss(
       logits: floating [..., K]; computed in float32.
       labels: integer [...], in [0, K) or ``ignore_index``.
       ignore_index: label whose elements cost 0 and get no gradient.
-      class_weights: floating [K], w.
+      class_weights: floating [K], w; constants, through which no gradient flows.
       label_smoothing: epsilon in [0, 1].
       where: bool, the shape of ``labels`` or its leading axes; False costs 0 and gets no gradient,
         whatever the logits are (nan included).
@@ -63,14 +63,15 @@ def cross_entropy_loss(
     in_range = (labels >= 0) & (labels < num_classes)
     classes = jnp.where(in_range, labels, 0).astype(jnp.int32)
 
-    loss = negative_log_likelihood(logits, classes, counted & in_range)
+    valid = counted & in_range
+    loss = negative_log_likelihood(logits, classes, valid)
+    weights = jnp.ones(num_classes)
     if class_weights is not None:
-        loss = loss * class_weights.astype(jnp.float32)[classes]
+        weights = lax.stop_gradient(class_weights.astype(jnp.float32))
+        loss = loss * weights[classes]
     if label_smoothing > 0.0:
-        weights = jnp.ones(num_classes) if class_weights is None else class_weights.astype(jnp.float32)
-        used = jnp.where((counted & in_range)[..., None], logits, 0.0)
-        everywhere = weights.sum() * jax.nn.logsumexp(used, axis=-1) - used @ weights
-        loss = (1.0 - label_smoothing) * loss + label_smoothing / num_classes * everywhere
+        spread = label_smoothing / num_classes * weights
+        loss = (1.0 - label_smoothing) * loss + _spread_likelihood(logits, spread, valid)
     return jnp.where(counted, jnp.where(in_range, loss, jnp.nan), 0.0)
 
 
@@ -180,14 +181,37 @@ def _negative_log_likelihood_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     logits, classes, valid = primals
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    loss = log_normalizer - _pick(logits, classes)
     hit = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == classes[..., None]
     slope = jnp.exp(logits - log_normalizer[..., None]) - hit.astype(logits.dtype)  # [..., K]
+    return jnp.where(valid, loss, 0.0), _directional(slope, tangents[0], loss, valid)
+
+
+@jax.custom_jvp
+def _spread_likelihood(logits: jax.Array, spread: jax.Array, valid: jax.Array) -> jax.Array:
+    r"""``-sum_k spread_k log softmax(logits)_k`` where valid, else 0; ``spread`` [K] is a constant."""
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    return jnp.where(valid, spread.sum() * log_normalizer - logits @ spread, 0.0)
+
+
+@_spread_likelihood.defjvp
+def _spread_likelihood_jvp(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
+    logits, spread, valid = primals
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    loss = spread.sum() * log_normalizer - logits @ spread
+    targets = jnp.broadcast_to(spread, logits.shape)
+    slope = spread.sum() * jnp.exp(logits - log_normalizer[..., None]) - targets  # [..., K]
+    return jnp.where(valid, loss, 0.0), _directional(slope, tangents[0], loss, valid)
+
+
+def _directional(slope: jax.Array, tangent: jax.Array, loss: jax.Array, valid: jax.Array) -> jax.Array:
     # nan is taken out here and put back below, one value an element: a select by a mask broadcast over K
     # is not vectorised on the CPU (twice the time of the whole pass), a select on the array itself is.
     slope = jnp.where(jnp.isnan(slope), 0.0, slope)
-    loss = log_normalizer - _pick(logits, classes)
     scale = jnp.where(valid, jnp.where(jnp.isnan(loss), jnp.nan, 1.0), 0.0)
-    return jnp.where(valid, loss, 0.0), scale * jnp.sum(slope * tangents[0], axis=-1)
+    return scale * jnp.sum(slope * tangent, axis=-1)
 
 
 def _pick(logits: jax.Array, classes: jax.Array) -> jax.Array:

@@ -40,14 +40,18 @@ class SegmentationData:
     """digits needs no files; the others are layouts of a folder."""
     root: Path | None = None
     """The folder."""
-    size: tuple[int, int] = (96, 96)
+    size: tuple[int, int] = (64, 64)
     """Height and width that images are resized to."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Images a step, over all devices."""
-    train_scenes: int = 4000
+    train_scenes: int = 20_000
     """Digit scenes to train on; they are made on the fly."""
-    eval_scenes: int = 400
+    eval_scenes: int = 200
     """Digit scenes to validate on, and as many to test on."""
+    digits_per_scene: tuple[int, int] = (2, 4)
+    """Least and greatest number of digits in a scene."""
+    digit_height: tuple[float, float] = (0.3, 0.55)
+    """Least and greatest height of a digit, as a share of the scene's shorter side."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Training images are scaled by a factor between these, then cropped to the size."""
     flip: float | None = None
@@ -70,8 +74,17 @@ class SegmentationData:
         """
         if self.source == "digits":
             counts = {"train": self.train_scenes, "val": self.eval_scenes, "test": self.eval_scenes}
+            least, greatest = self.digits_per_scene
             train, val, test = (
-                DigitScenes(split, size=self.size, num_scenes=count) for split, count in counts.items()
+                DigitScenes(
+                    split,
+                    size=self.size,
+                    num_scenes=count,
+                    min_digits=least,
+                    max_digits=greatest,
+                    scale=self.digit_height,
+                )
+                for split, count in counts.items()
             )
             return train, val, test
         if self.root is None:

@@ -148,3 +148,12 @@ def test_wrong_arguments_raise(arguments: tuple, options: dict, message: str) ->
 def test_wrong_binary_shapes_raise() -> None:
     with pytest.raises(ValueError, match="expected equal shapes"):
         binary_cross_entropy_loss(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
+
+
+def test_class_weights_are_constants() -> None:
+    def total(weights: jax.Array) -> jax.Array:
+        return cross_entropy_loss(
+            LOGITS, jnp.asarray(LABELS), class_weights=weights, label_smoothing=0.1
+        ).sum()
+
+    np.testing.assert_array_equal(jax.grad(total)(jnp.ones(5)), 0.0)

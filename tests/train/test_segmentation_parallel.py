@@ -18,7 +18,15 @@ def _train(folder, name, *more):
             *(sys.executable, str(SCRIPT), "--run.folder", str(folder), "--run.name", name),
             *("--model.features", "4", "8", "--data.size", "32", "32", "--data.batch-size", "16"),
             *("--data.train-scenes", "64", "--data.eval-scenes", "10", "--data.jitter", "0.1"),
-            *("--run.steps", "3", "--run.no-compilation-cache", "--optimizer.name", "momentum"),
+            *(
+                "--run.steps",
+                "3",
+                "--run.no-compilation-cache",
+                "--optimizer.warmup-steps",
+                "0",
+                "--optimizer.name",
+                "momentum",
+            ),
             *("--optimizer.learning-rate", "0.1", "--model.dropout", "0", *more),
         ],
         capture_output=True,
@@ -48,6 +56,6 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "error: batch size 16 is not divisible by 3 devices; use a batch size of 15, or fewer devices\n"
+        "error: batch size 8 is not divisible by 3 devices; use a batch size of 6, or fewer devices\n"
     )
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,16 @@ SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
 TINY = [
     *("--model.features", "4", "8", "--data.size", "32", "32", "--data.batch-size", "8"),
     *("--data.train-scenes", "64", "--data.eval-scenes", "10"),
-    *("--run.log-every", "2", "--run.eval-every", "4", "--run.checkpoint-every", "2"),
+    *(
+        "--optimizer.warmup-steps",
+        "0",
+        "--run.log-every",
+        "2",
+        "--run.eval-every",
+        "4",
+        "--run.checkpoint-every",
+        "2",
+    ),
     *("--run.devices", "1", "--run.no-compilation-cache"),
 ]
 
@@ -195,7 +204,7 @@ def test_there_must_be_a_run_to_resume(script, tmp_path):
 def test_weights_of_another_network_are_refused(script, run, tmp_path):
     weights = str(run / "weights.safetensors")
     options = _options(tmp_path, "w", "--model.weights", weights, "--model.features", "4", "6")
-    with pytest.raises(ValueError, match="encoder2_conv1"):
+    with pytest.raises(ValueError, match=r"encoder2_norm1/mean is \(8,\) in the file and \(6,\)"):
         script.main(options)
 
 
