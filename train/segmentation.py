@@ -53,7 +53,7 @@ class ModelOptions:
     hidden: int = 4096
     """Channels of fc6 and fc7 of an FCN."""
     dropout: float | None = None
-    """Dropout rate; by default the network's own, but 0 for a U-Net, which learns small scenes faster without."""
+    """Dropout rate; by default the network's own, but 0 for a U-Net."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
     weights: Path | None = None
@@ -72,7 +72,7 @@ class Config:
     )
     run: training.RunOptions = dataclasses.field(
         default_factory=lambda: training.RunOptions(
-            steps=2600, log_every=50, eval_every=650, checkpoint_every=650
+            steps=4500, log_every=50, eval_every=900, checkpoint_every=900
         )
     )
 

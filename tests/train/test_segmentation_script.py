@@ -229,12 +229,12 @@ def test_a_mistake_ends_with_a_message_and_code_1(tmp_path):
 @pytest.mark.slow
 def test_an_interrupt_saves_and_the_run_goes_on(script, tmp_path):
     options = _options(tmp_path, "long", "--run.checkpoint-every", "100000", steps=100_000)
-    child = _child(*options)
-    for line in child.stdout:
-        if line.startswith("step 4/"):
-            child.send_signal(signal.SIGINT)
-            break
-    output = child.stdout.read()
+    with _child(*options) as child:
+        for line in child.stdout:
+            if line.startswith("step 4/"):
+                child.send_signal(signal.SIGINT)
+                break
+        output = child.stdout.read()
     assert child.wait(timeout=120) == 128 + signal.SIGINT
     assert "stopped by SIGINT" in output
     assert "--resume" in output
@@ -247,15 +247,15 @@ def test_an_interrupt_saves_and_the_run_goes_on(script, tmp_path):
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
     """``kill -9`` ten times, each at a moment that the clock and not the loop decides."""
-    options = ["--optimizer.ema", "0.9", "--model.dropout", "0.3"]
-    whole = _child(*_options(tmp_path, "whole", *options, steps=60))
+    options = ["--optimizer.ema", "0.9", "--model.dropout", "0.3", "--run.checkpoint-every", "5"]
+    whole = _child(*_options(tmp_path, "whole", *options, steps=400))
     shown, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, shown
     draw = random.Random(0)
-    child = _child(*_options(tmp_path, "killed", *options, steps=60))
+    child = _child(*_options(tmp_path, "killed", *options, steps=400))
     killed = 0
     for _ in range(10):
-        time.sleep(draw.uniform(3.0, 9.0))
+        time.sleep(draw.uniform(3.0, 7.0))
         if child.poll() is None:
             killed += 1
             child.send_signal(signal.SIGKILL)
@@ -264,11 +264,11 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
         again = (
             ["--resume", folder]
             if (folder / "config.json").exists()
-            else _options(tmp_path, "killed", *options, steps=60)
+            else _options(tmp_path, "killed", *options, steps=400)
         )
         child = _child(*again)
     shown, _ = child.communicate(timeout=300)
     assert child.returncode == 0, shown
-    assert killed >= 3
+    assert killed >= 5
     first, second = (read_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "killed"))
     assert all(np.array_equal(first[name], second[name]) for name in first)
