@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
-from jaxvision.core import flatten_paths
+from jaxvision.core import flatten_paths, write_atomically
 from jaxvision.data import Resize, prefetch_to_device, read_image
 from jaxvision.segmentation import initialise_from_classifier
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, class_scores, segmentation_task
@@ -224,7 +224,7 @@ def write_report(
     rows = class_scores(matrix, names)
     write_class_table(folder / "classes.csv", rows)
     text = json.dumps(scores, indent=2)
-    pictures.write_atomically(folder / "scores.json", lambda file: file.write(text.encode()))
+    write_atomically(folder / "scores.json", lambda file: file.write(text.encode()))
     write_curves(folder / "curves.png", training.read_json_lines(folder / "metrics.jsonl"))
 
     rng = np.random.default_rng(0)  # neither transform draws from it

@@ -1,5 +1,4 @@
 from jaxvision.pictures.curves import plot_curves as plot_curves
-from jaxvision.pictures.files import write_atomically as write_atomically
 from jaxvision.pictures.masks import contact_sheet as contact_sheet
 from jaxvision.pictures.masks import overlay as overlay
 from jaxvision.pictures.masks import write_palette_png as write_palette_png

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxvision.pictures.files import write_atomically
+from jaxvision.core import write_atomically
 
 __all__ = ["plot_curves"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxvision.pictures.files import write_atomically
+from jaxvision.core import write_atomically
 
 __all__ = ["contact_sheet", "overlay", "write_palette_png", "write_png"]
 

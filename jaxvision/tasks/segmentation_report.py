@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.pictures import contact_sheet, overlay, plot_curves, write_atomically, write_png
+from jaxvision.core import write_atomically
+from jaxvision.pictures import contact_sheet, overlay, plot_curves, write_png
 
 _COLUMNS = ("class", "iou", "true_pixels", "predicted_pixels")
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from jaxvision.core import write_atomically
 
 Config = TypeVar("Config")
 
@@ -48,9 +48,8 @@ def _from_json(hint: Any, value: Any) -> Any:
 
 def save_config(path: Path, config: Any) -> None:
     """Writes a dataclass as indented JSON, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(config_to_dict(config), file, indent=2)
-    os.replace(file.name, path)
+    text = json.dumps(config_to_dict(config), indent=2)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def load_config(kind: type[Config], path: Path) -> Config:

@@ -156,7 +156,7 @@ def open_folder(config: Config, label: str, resumed: Path | None) -> Path:
     options = config.run
     folder = resumed or options.folder / (options.name or _next_name(options.folder, label))
     if resumed is None:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(
                 f"{folder} holds another run. Go on with it by --resume {folder}, choose another --run.name, "
                 "or delete the folder."

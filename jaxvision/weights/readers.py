@@ -6,7 +6,6 @@
 
 import json
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxvision.core import flatten_paths, unflatten_paths
+from jaxvision.core import flatten_paths, unflatten_paths, write_atomically
 from jaxvision.weights.torch_pickle import read_torch_pickle
 
 _SAFETENSORS_DTYPES: Mapping[str, Any] = {
@@ -112,14 +111,14 @@ def write_safetensors(
     disk or a killed process never leaves half a file under ``path``.
 
     Args:
-      path: the file to write, with the suffix ``.safetensors``; its folder must exist.
+      path: the file to write, with the suffix ``.safetensors``; folders on the way are made.
       variables: tree of arrays, such as ``{"params": ..., "batch_stats": ...}``; leaves are stored under
         their paths, in their dtypes.
       metadata: text by name, such as the configuration as JSON.
 
     Raises:
       ValueError: for another suffix, or metadata that is not text.
-      OSError: if the folder is missing or the disk is full.
+      OSError: if the disk is full.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -131,22 +130,8 @@ def write_safetensors(
         name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))  # ascontiguousarray makes scalars 1-D
         for name, leaf in flatten_paths(jax.device_get(variables)).items()
     }
-    _write_whole(path, safetensors.numpy.save(arrays, metadata=dict(metadata) if metadata else None))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Puts all of ``data`` under ``path``, or leaves ``path`` as it was."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    data = safetensors.numpy.save(arrays, metadata=dict(metadata) if metadata else None)
+    write_atomically(path, lambda file: file.write(data))
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

@@ -26,6 +26,8 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     try:
         with open(temporary, "wb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())  # or the new name could outlive a power cut that its content did not
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from jaxvision.pictures import write_atomically
+from jaxvision.core import write_atomically
 
 
 def test_writes_the_file_and_folders_on_the_way(tmp_path):
