@@ -64,7 +64,7 @@ def test_write_errors(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         write_safetensors(tmp_path / "file" / "weights.safetensors", VARIABLES)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_reads_npz(tmp_path):
