@@ -72,7 +72,7 @@ class Config:
     )
     run: training.RunOptions = dataclasses.field(
         default_factory=lambda: training.RunOptions(
-            steps=4500, log_every=50, eval_every=900, checkpoint_every=900
+            steps=5100, log_every=50, eval_every=1275, checkpoint_every=1275
         )
     )
 

@@ -50,7 +50,7 @@ class SegmentationData:
     """Digit scenes to validate on, and as many to test on."""
     digits_per_scene: tuple[int, int] = (2, 4)
     """Least and greatest number of digits in a scene."""
-    digit_height: tuple[float, float] = (0.3, 0.55)
+    digit_height: tuple[float, float] = (0.35, 0.6)
     """Least and greatest height of a digit, as a share of the scene's shorter side."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Training images are scaled by a factor between these, then cropped to the size."""
