@@ -169,7 +169,8 @@ def train(config: Config, resumed: Path | None) -> int:
     placement.check_batch_size(config.data.batch_size)
     train_source, val_source, test_source = config.data.open_sources()
     num_classes = train_source.num_classes
-    model = build_model(config.model, num_classes, axis_name=placement.axis_name)
+    norm_axis = training.norm_axis(config.run, placement)
+    model = build_model(config.model, num_classes, axis_name=norm_axis)
     loss = config.loss.build(num_classes)
     task = segmentation_task(model, loss, num_classes=num_classes, image_size=config.data.size)
     params = jax.eval_shape(task.init, jax.random.key(0))["params"]

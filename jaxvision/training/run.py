@@ -46,6 +46,9 @@ class RunOptions:
     """Stop after more than this many evaluations without a better score; by default never."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How a batch is shared by the devices."""
+    sync_batch_norm: bool = True
+    """Take BatchNorm statistics over the whole batch. With --run.no-sync-batch-norm, which pmap alone can do,
+    each device normalises its part by itself, and the running statistics are the mean of the devices'."""
     devices: int | None = None
     """How many devices to use; by default all."""
     cpu_devices: int | None = None
@@ -164,6 +167,22 @@ def open_folder(config: Config, label: str, resumed: Path | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / "config.json", config)
     return folder
+
+
+def norm_axis(options: RunOptions, placement: Placement) -> str | None:
+    """The axis that a model's BatchNorm averages its statistics over, or None.
+
+    Raises:
+      ValueError: if local statistics are asked for under ``jit``, whose program knows the whole batch only.
+    """
+    if options.sync_batch_norm:
+        return placement.axis_name
+    if placement.axis_name is None:
+        raise ValueError(
+            "--run.no-sync-batch-norm: under --run.parallel jit, statistics are always those of the whole "
+            "batch; add --run.parallel pmap"
+        )
+    return None
 
 
 def _next_name(folder: Path, label: str) -> str:

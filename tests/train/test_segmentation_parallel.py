@@ -47,6 +47,31 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path):
             np.testing.assert_allclose(many[name], array, rtol=1e-5, atol=1e-5, err_msg=f"{parallel} {name}")
 
 
+@pytest.mark.slow
+def test_local_batch_norm_normalises_each_device_by_itself(tmp_path):
+    options = ("--run.cpu-devices", "2", "--run.parallel", "pmap", "--run.steps", "1")
+    synced = _train(tmp_path, "synced", *options)
+    local = _train(tmp_path, "local", *options, "--run.no-sync-batch-norm")
+    # The mean over the whole batch is the mean of the devices' means in the first layer, whose input is the
+    # same; the variance is not, for it leaves out how the devices' means differ.
+    mean, var = (f"batch_stats/encoder1_norm1/{name}" for name in ("mean", "var"))
+    np.testing.assert_allclose(local[mean], synced[mean], rtol=1e-5, atol=1e-6)
+    assert np.abs(local[var] - synced[var]).max() > 1e-6
+    kernel = "params/head/kernel"
+    assert np.abs(local[kernel] - synced[kernel]).max() > 1e-5
+
+
+def test_local_batch_norm_needs_pmap(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--run.no-sync-batch-norm", "--run.folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --run.no-sync-batch-norm: under --run.parallel jit")
+
+
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--run.cpu-devices", "3", "--run.folder", str(tmp_path)],
