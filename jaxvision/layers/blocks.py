@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.windows import Padding, Size, as_pair
+from jaxvision.ops.windows import Padding, Size, as_sizes, window_rank
 
 
 class ConvNormAct(nn.Module):
@@ -69,7 +69,11 @@ class ConvNormAct(nn.Module):
     def _padding(self) -> Padding:
         if self.padding is not None:
             return self.padding
-        window, spread = as_pair("kernel_size", self.kernel_size), as_pair("dilation", self.dilation)
+        rank = window_rank("kernel_size", self.kernel_size)
+        window, spread = (
+            as_sizes("kernel_size", self.kernel_size, rank=rank),
+            as_sizes("dilation", self.dilation, rank=rank),
+        )
         if any(k % 2 == 0 for k in window):
             raise ValueError(
                 f"padding: no equal padding keeps the size under an even kernel {list(window)}; give it"

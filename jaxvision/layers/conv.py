@@ -9,18 +9,19 @@ from jax.typing import DTypeLike
 from jaxvision.core import check_layout
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.ops.convolution import convolution, transposed_convolution
-from jaxvision.ops.windows import Padding, Size, as_pair
+from jaxvision.ops.windows import LAYOUTS, Padding, Size, Sizes, as_sizes, window_rank
 
 
 class Conv(nn.Module):
-    """Two-dimensional convolution of ``[N, H, W, Cin]``, as ``torch.nn.Conv2d``.
+    """Convolution of sequences, images or video, as ``torch.nn.Conv1d``, ``Conv2d`` and ``Conv3d``.
 
-    Parameters, float32: ``kernel`` ``[kh, kw, Cin / groups, features]`` (a torch weight transposed by
-    ``(2, 3, 1, 0)``) and ``bias`` ``[features]``.
+    Parameters, float32: ``kernel`` ``[kh, kw, Cin / groups, features]`` (a torch weight with its axes moved:
+    ``(2, 3, 1, 0)`` for an image) and ``bias`` ``[features]``.
 
     Attributes:
       features: number of output channels.
-      kernel_size: a number or ``(height, width)``.
+      kernel_size: a number for an image, or one an axis: ``(time,)`` for a sequence, ``(height, width)`` for
+        an image, ``(time, height, width)`` for video.
       strides: step of the window.
       padding: zeros around the image: a number, ``(height, width)`` or ``((top, bottom), (left, right))``.
       dilation: distance of neighbouring kernel taps.
@@ -45,18 +46,13 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolves images ``[N, H, W, Cin]`` to ``[N, H', W', features]``.
+        """Convolves ``[N, H, W, Cin]`` to ``[N, H', W', features]``; ``[N, T, Cin]`` and video likewise.
 
         Raises:
           ValueError: as :func:`jaxvision.ops.convolution`.
         """
-        check_layout("x", x, "N H W C", remedy="images are [N, H, W, C]")
-        if self.groups < 1 or x.shape[-1] % self.groups or self.features % self.groups:
-            raise ValueError(
-                f"groups: expected a divisor of {x.shape[-1]} input and {self.features} output channels, got "
-                f"{self.groups}"
-            )
-        shape = (*as_pair("kernel_size", self.kernel_size), x.shape[-1] // self.groups, self.features)
+        window = _check_input(x, self.kernel_size, self.features, self.groups)
+        shape = (*window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -68,18 +64,18 @@ class Conv(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if bias is None else y + bias[None, None, None]
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class ConvTranspose(nn.Module):
-    """Two-dimensional transposed convolution of ``[N, H, W, Cin]``, as ``torch.nn.ConvTranspose2d``.
+    """Transposed convolution, as ``torch.nn.ConvTranspose1d``, ``ConvTranspose2d`` and ``ConvTranspose3d``.
 
-    Parameters, float32: ``kernel`` ``[kh, kw, Cin, features / groups]`` (a torch weight transposed by
-    ``(2, 3, 0, 1)``, not flipped) and ``bias`` ``[features]``.
+    Parameters, float32: ``kernel`` ``[kh, kw, Cin, features / groups]`` (a torch weight with its
+    first two axes moved to the end, not flipped) and ``bias`` ``[features]``.
 
     Attributes:
       features: number of output channels.
-      kernel_size: a number or ``(height, width)``.
+      kernel_size: a number for an image, or one an axis, as :class:`Conv`.
       strides: enlargement of the image.
       padding: rows and columns cut off the output: a number, ``(height, width)`` or one a side.
       output_padding: rows and columns added at the bottom and right.
@@ -106,18 +102,13 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Enlarges images ``[N, H, W, Cin]`` to ``[N, H', W', features]``.
+        """Enlarges ``[N, H, W, Cin]`` to ``[N, H', W', features]``; ``[N, T, Cin]`` and video likewise.
 
         Raises:
           ValueError: as :func:`jaxvision.ops.transposed_convolution`.
         """
-        check_layout("x", x, "N H W C", remedy="images are [N, H, W, C]")
-        if self.groups < 1 or x.shape[-1] % self.groups or self.features % self.groups:
-            raise ValueError(
-                f"groups: expected a divisor of {x.shape[-1]} input and {self.features} output channels, got "
-                f"{self.groups}"
-            )
-        shape = (*as_pair("kernel_size", self.kernel_size), x.shape[-1], self.features // self.groups)
+        window = _check_input(x, self.kernel_size, self.features, self.groups)
+        shape = (*window, x.shape[-1], self.features // self.groups)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -130,4 +121,16 @@ class ConvTranspose(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if bias is None else y + bias[None, None, None]
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def _check_input(x: jax.Array, kernel_size: Size, features: int, groups: int) -> Sizes:
+    """Checks the input of a layer; returns the size of its kernel, one number an axis."""
+    rank = window_rank("kernel_size", kernel_size)
+    layout = ", ".join(LAYOUTS[rank].split())
+    check_layout("x", x, LAYOUTS[rank], remedy=f"a kernel of size {kernel_size} slides over [{layout}]")
+    if groups < 1 or x.shape[-1] % groups or features % groups:
+        raise ValueError(
+            f"groups: expected a divisor of {x.shape[-1]} input and {features} output channels, got {groups}"
+        )
+    return as_sizes("kernel_size", kernel_size, rank=rank)

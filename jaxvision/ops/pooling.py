@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxvision.core import check_floating, check_layout
 from jaxvision.ops.formulations import native_max_pool, select_max_pool
-from jaxvision.ops.windows import Padding, Pair, Size, as_padding, as_pair
+from jaxvision.ops.windows import Padding, Pair, Size, Sizes, as_padding, as_sizes
 
 
 def max_pool(x: jax.Array, window: Size, *, strides: Size | None = None, padding: Padding = 0) -> jax.Array:
@@ -110,7 +110,7 @@ def adaptive_average_pool(x: jax.Array, output_size: Size) -> jax.Array:
     """
     check_layout("x", x, "N H W C", remedy="images are [N, H, W, C]")
     check_floating(x=x)
-    height, width = as_pair("output_size", output_size)
+    height, width = as_sizes("output_size", output_size)
     if min(x.shape[1:3]) < 1:
         raise ValueError(f"x: expected at least one pixel, got {list(x.shape)}")
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -140,12 +140,12 @@ def global_average_pool(x: jax.Array) -> jax.Array:
 
 def _check_pool(
     x: jax.Array, window: Size, strides: Size | None, padding: Padding
-) -> tuple[Pair, Pair, tuple[Pair, Pair]]:
+) -> tuple[Sizes, Sizes, tuple[Pair, ...]]:
     """Reads the arguments of a pooling op as window, strides and padding of each axis."""
     check_layout("x", x, "N H W C", remedy="images are [N, H, W, C]")
     check_floating(x=x)
-    shape, pads = as_pair("window", window), as_padding(padding)
-    step = shape if strides is None else as_pair("strides", strides)
+    shape, pads = as_sizes("window", window), as_padding(padding)
+    step = shape if strides is None else as_sizes("strides", strides)
     for size, length, (lo, hi) in zip(x.shape[1:3], shape, pads, strict=True):
         if max(lo, hi) >= length:
             raise ValueError(

@@ -1,37 +1,64 @@
-"""Sizes, strides and paddings of sliding windows: one reading of the arguments for every op that slides."""
+"""Sizes, strides and paddings of sliding windows: one reading of the arguments for every op that slides.
+
+Ops slide over one, two or three axes: sequences ``[N, T, C]``, images ``[N, H, W, C]`` and video
+``[N, T, H, W, C]``. How many is told by the kernel's rank or, for an op without a kernel, by the window: a
+number means an image, a tuple has one entry an axis (``(3,)`` slides over a sequence).
+"""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 Size: TypeAlias = int | Sequence[int]
-"""One number for both axes, or one an axis ``(height, width)``."""
+"""One number for all axes, or one an axis: ``(height, width)``."""
 
 Padding: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]]
-"""Zeros around the image: one number for all four sides, one an axis ``(height, width)`` for both of its
-sides, or one a side ``((top, bottom), (left, right))``."""
+"""Zeros around the image: one number for all sides, one an axis ``(height, width)`` for both of its sides, or
+one a side ``((top, bottom), (left, right))``."""
 
+Sizes: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
 
+LAYOUTS = {1: "N T C", 2: "N H W C", 3: "N T H W C"}
+"""What is slid over, by the number of axes."""
 
-def as_pair(name: str, value: Size, *, least: int = 1) -> Pair:
-    """Reads a :data:`Size` as ``(height, width)``.
+_AXES = {1: "(time,)", 2: "(height, width)", 3: "(time, height, width)"}
+
+
+def window_rank(name: str, *windows: Size) -> int:
+    """How many axes a window slides over: 2 for numbers, else the length that the tuples have.
 
     Raises:
-      ValueError: if it is not one or two integers, or one is below ``least``.
+      ValueError: if it is not 1, 2 or 3, or two tuples differ in length.
 
-    >>> as_pair("strides", 2)
+    >>> window_rank("window", 3), window_rank("window", (3, 3, 3)), window_rank("window", 2, (5,))
+    (2, 3, 1)
+    """
+    ranks = {len(window) for window in windows if not isinstance(window, int)} or {2}
+    if len(ranks) > 1 or not ranks <= _AXES.keys():
+        raise ValueError(
+            f"{name}: expected an integer or one integer for each of 1, 2 or 3 axes, got "
+            f"{' and '.join(map(repr, windows))}"
+        )
+    return ranks.pop()
+
+
+def as_sizes(name: str, value: Size, *, rank: int = 2, least: int = 1) -> Sizes:
+    """Reads a :data:`Size` as one integer an axis.
+
+    Raises:
+      ValueError: if it is not one or ``rank`` integers, or one is below ``least``.
+
+    >>> as_sizes("strides", 2)
     (2, 2)
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(number, int) and number >= least for number in pair):
-        raise ValueError(
-            f"{name}: expected an integer or a pair (height, width) of integers >= {least}, got {value!r}"
-        )
-    return pair
+    sizes = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(sizes) != rank or not all(isinstance(number, int) and number >= least for number in sizes):
+        raise ValueError(f"{name}: expected an integer or {_AXES[rank]}, integers >= {least}, got {value!r}")
+    return sizes
 
 
-def as_padding(padding: Padding) -> tuple[Pair, Pair]:
-    """Reads a :data:`Padding` as ``((top, bottom), (left, right))``.
+def as_padding(padding: Padding, *, rank: int = 2) -> tuple[Pair, ...]:
+    """Reads a :data:`Padding` as ``(before, after)`` of each axis.
 
     Raises:
       ValueError: if it has another form (``"SAME"`` too: with a stride of 2 it is not what published
@@ -44,15 +71,17 @@ def as_padding(padding: Padding) -> tuple[Pair, Pair]:
     >>> as_padding(((0, 1), (0, 1)))
     ((0, 1), (0, 1))
     """
+    axes = (padding,) * rank if isinstance(padding, int) else padding
     try:
-        if isinstance(padding, str):
+        if isinstance(axes, str) or len(axes) != rank:
             raise ValueError
-        rows, columns = (padding, padding) if isinstance(padding, int) else padding
-        return as_pair("padding", rows, least=0), as_pair("padding", columns, least=0)
+        first, last = zip(*(as_sizes("padding", axis, least=0) for axis in axes), strict=True)
+        return tuple(zip(first, last, strict=True))
     except (TypeError, ValueError) as error:
+        each = "((top, bottom), (left, right))" if rank == 2 else "(before, after) of each axis"
         raise ValueError(
-            "padding: expected an integer, (height, width) or ((top, bottom), (left, right)), none "
-            f"negative, got {padding!r}; write the numbers out"
+            f"padding: expected an integer, {_AXES[rank]} or {each}, none negative, got {padding!r}; write "
+            "the numbers out"
         ) from error
 
 

@@ -189,8 +189,8 @@ X, KERNEL = jnp.zeros((1, 4, 4, 6)), jnp.zeros((3, 3, 6, 4))
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((X[0], KERNEL), {}, r"x: expected \[N, H, W, C\], got \[4, 4, 6\]; images"),
-        ((X, KERNEL[0]), {}, r"kernel: expected \[kh, kw, in, out\], got \[3, 6, 4\]"),
+        ((X[0], KERNEL), {}, r"x: expected \[N, H, W, C\], got \[4, 4, 6\]; a kernel of 4 axes slides"),
+        ((X, KERNEL[0]), {}, r"x: expected \[N, T, C\], got \[1, 4, 4, 6\]; a kernel of 3 axes"),
         ((X.astype(jnp.int32), KERNEL), {}, "x: expected a floating dtype, got int32"),
         ((X.astype(jnp.bfloat16), KERNEL), {}, "kernel: expected the dtype of x .bfloat16., got float32"),
         ((X, KERNEL[:, :, :5]), {}, r"for 6 input channels in 1 group.*got \[3, 3, 5, 4\]"),
@@ -198,8 +198,8 @@ X, KERNEL = jnp.zeros((1, 4, 4, 6)), jnp.zeros((3, 3, 6, 4))
         ((X, KERNEL), {"groups": 0}, "for 6 input channels in 0 group"),
         ((X, KERNEL[:, :, :2]), {"groups": 3}, "groups must divide Cin and Cout"),
         ((X, KERNEL), {"dilation": 2}, r"\[5, 5\].*is larger than the padded image \[4, 4\]"),
-        ((X, KERNEL), {"strides": 0}, "strides: expected an integer or a pair"),
-        ((X, KERNEL), {"strides": (1, 1, 1)}, "strides: expected an integer or a pair"),
+        ((X, KERNEL), {"strides": 0}, r"strides: expected an integer or \(height, width\)"),
+        ((X, KERNEL), {"strides": (1, 1, 1)}, r"strides: expected an integer or \(height, width\)"),
         ((X, KERNEL), {"padding": "SAME"}, "padding: expected an integer.*got 'SAME'; write the numbers"),
         ((X, KERNEL), {"padding": -1}, "padding: expected an integer.*none negative, got -1"),
         ((X, KERNEL), {"padding": (1, (1, 1, 1))}, "padding: expected an integer"),
