@@ -9,7 +9,8 @@ from jax.typing import DTypeLike
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.windows import Padding, Size, as_sizes, window_rank
+from jaxvision.ops.arithmetic import same_padding
+from jaxvision.ops.windows import Padding, Size
 
 
 class ConvNormAct(nn.Module):
@@ -69,13 +70,4 @@ class ConvNormAct(nn.Module):
     def _padding(self) -> Padding:
         if self.padding is not None:
             return self.padding
-        rank = window_rank("kernel_size", self.kernel_size)
-        window, spread = (
-            as_sizes("kernel_size", self.kernel_size, rank=rank),
-            as_sizes("dilation", self.dilation, rank=rank),
-        )
-        if any(k % 2 == 0 for k in window):
-            raise ValueError(
-                f"padding: no equal padding keeps the size under an even kernel {list(window)}; give it"
-            )
-        return tuple(d * (k // 2) for k, d in zip(window, spread, strict=True))
+        return same_padding(self.kernel_size, dilation=self.dilation)

@@ -1,4 +1,10 @@
+from jaxvision.ops.arithmetic import ReceptiveField as ReceptiveField
+from jaxvision.ops.arithmetic import Window as Window
+from jaxvision.ops.arithmetic import ceil_padding as ceil_padding
 from jaxvision.ops.arithmetic import convolution_output_size as convolution_output_size
+from jaxvision.ops.arithmetic import effective_kernel_size as effective_kernel_size
+from jaxvision.ops.arithmetic import receptive_field as receptive_field
+from jaxvision.ops.arithmetic import same_padding as same_padding
 from jaxvision.ops.arithmetic import transposed_convolution_output_size as transposed_convolution_output_size
 from jaxvision.ops.convolution import convolution as convolution
 from jaxvision.ops.convolution import transposed_convolution as transposed_convolution
