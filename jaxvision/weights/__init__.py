@@ -6,6 +6,8 @@ from jaxvision.weights.readers import read_metadata as read_metadata
 from jaxvision.weights.readers import read_variables as read_variables
 from jaxvision.weights.readers import read_weights as read_weights
 from jaxvision.weights.readers import write_safetensors as write_safetensors
+from jaxvision.weights.resnet import resnet_backbone_rules as resnet_backbone_rules
+from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifier_rules
 from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules
 from jaxvision.weights.vgg import vgg_backbone_rules as vgg_backbone_rules
 from jaxvision.weights.vgg import vgg_classifier_rules as vgg_classifier_rules

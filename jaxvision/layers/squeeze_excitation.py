@@ -1,0 +1,68 @@
+"""Squeeze-and-excitation: channels reweighted by what the whole image holds."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+
+from jaxvision.layers.conv import Conv
+from jaxvision.layers.initializers import Initializer, he_normal_fan_in
+from jaxvision.ops.pooling import global_average_pool
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by a gate that a small network computes from the means of all channels.
+
+    .. math:: y_c = x_c \\cdot \\sigma(W_2\\, \\delta(W_1\\, \\bar x))_c, \\qquad
+        \\bar x_c = \\frac{1}{HW} \\sum_{i,j} x_{i,j,c}
+
+    Submodules: ``reduce_conv`` and ``expand_conv``, 1x1 convolutions with biases (``fc1`` and ``fc2`` of
+    ``torchvision.ops.SqueezeExcitation``).
+
+    Attributes:
+      squeeze_features: number of channels between the two; None is the input's divided by ``reduction``.
+      reduction: the paper's r; at least one channel is left.
+      activation: the function delta: ``nn.relu``, or ``nn.silu`` in EfficientNet.
+      gate: the function sigma: ``nn.sigmoid``, or ``nn.hard_sigmoid`` in MobileNetV3.
+      kernel_init: initialiser of the kernels.
+      dtype: dtype of the computation.
+
+    References:
+      Hu et al. 2018, *Squeeze-and-Excitation Networks*, equations 2 to 4; the paper leaves the biases out to
+      simplify the notation. Howard et al. 2019, *Searching for MobileNetV3*, section 5.3; Tan and Le 2019,
+      *EfficientNet*, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> layer = SqueezeExcitation(reduction=4)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 2, 2, 8)), train=False)
+    >>> y.shape, variables["params"]["reduce_conv"]["kernel"].shape
+    ((1, 2, 2, 8), (1, 1, 8, 2))
+    """
+
+    squeeze_features: int | None = None
+    reduction: int = 16
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    gate: Callable[[jax.Array], jax.Array] = nn.sigmoid
+    kernel_init: Initializer = he_normal_fan_in
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Reweights images ``[N, H, W, C]``; ``train`` changes nothing.
+
+        Raises:
+          ValueError: if ``x`` is not a batch of images, floating.
+        """
+        del train
+        features = x.shape[-1]
+        squeezed = self.squeeze_features
+        if squeezed is None:
+            squeezed = max(1, features // self.reduction)
+        gate = global_average_pool(x)[:, None, None]  # [N, 1, 1, C]
+        gate = self.activation(self._conv(squeezed, "reduce_conv")(gate))  # [N, 1, 1, squeezed]
+        gate = self.gate(self._conv(features, "expand_conv")(gate))  # [N, 1, 1, C]
+        return x.astype(gate.dtype) * gate
+
+    def _conv(self, features: int, name: str) -> Conv:
+        return Conv(features, 1, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
