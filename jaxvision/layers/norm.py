@@ -1,4 +1,6 @@
-"""Batch normalisation (Ioffe and Szegedy 2015) with PyTorch's conventions."""
+"""Normalisation layers with PyTorch's conventions, all called ``norm(x, train=train)``."""
+
+import math
 
 import flax.linen as nn
 import jax
@@ -8,10 +10,11 @@ from jax.typing import DTypeLike
 
 from jaxvision.core import check_floating
 from jaxvision.layers.initializers import Initializer
+from jaxvision.ops.normalization import group_norm, layer_norm, rms_norm
 
 
 class BatchNorm(nn.Module):
-    """Normalises each channel over the batch and the pixels, then scales and shifts it.
+    """Batch normalisation: each channel over the batch and the pixels, then scaled and shifted.
 
     Parameters, float32: ``scale`` and ``bias`` ``[C]``. State, collection ``"batch_stats"``, float32:
     ``mean`` and ``var`` ``[C]``. As ``torch.nn.BatchNorm2d`` (Linen's own layer differs in both points):
@@ -28,6 +31,9 @@ class BatchNorm(nn.Module):
       scale_init: initialiser of the scale.
       bias_init: initialiser of the bias.
       dtype: dtype of the result; by default that of the input. Statistics are float32 at least.
+
+    References:
+      Ioffe and Szegedy 2015, *Batch Normalization*, algorithms 1 and 2.
     """
 
     momentum: float = 0.1
@@ -96,3 +102,165 @@ def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, j
     if axis_name is not None:
         square = lax.pmean(square, axis_name)
     return mean, square - jnp.square(mean - point), count
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation: each pixel or token over its channels, as ``torch.nn.LayerNorm(C)``.
+
+    Channels are last here, so that this is also the ``LayerNorm2d`` of ConvNeXt and Swin. Parameters,
+    float32: ``scale`` and ``bias`` ``[C]``. For several axes at once, as ``torch.nn.LayerNorm([H, W, C])``,
+    there is ``GroupNorm(num_groups=1)``, whose parameters are one a channel.
+
+    Attributes:
+      epsilon: added to the variance.
+      use_scale: whether to scale.
+      use_bias: whether to shift.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+      dtype: dtype of the result; by default that of the input. Statistics are float32 at least.
+
+    References:
+      Ba et al. 2016, *Layer Normalization*, equation 3.
+    """
+
+    epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    scale_init: Initializer = nn.initializers.ones_init()
+    bias_init: Initializer = nn.initializers.zeros_init()
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises ``[..., C]``, in training as in evaluation.
+
+        Raises:
+          ValueError: if ``x`` is not floating.
+        """
+        check_floating(x=x)
+        scale = self.param("scale", self.scale_init, x.shape[-1:], jnp.float32) if self.use_scale else None
+        bias = self.param("bias", self.bias_init, x.shape[-1:], jnp.float32) if self.use_bias else None
+        y = layer_norm(_widen(x), scale, bias, epsilon=self.epsilon)
+        return y.astype(x.dtype if self.dtype is None else self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Divides each pixel or token by the root mean square of its channels, as ``torch.nn.RMSNorm(C)``.
+
+    Parameter, float32: ``scale`` ``[C]``.
+
+    Attributes:
+      epsilon: added to the mean square. PyTorch's own default is that of the dtype, 1.2e-7 for float32.
+      use_scale: whether to scale.
+      scale_init: initialiser of the scale.
+      dtype: dtype of the result; by default that of the input. Sums are float32 at least.
+
+    References:
+      Zhang and Sennrich 2019, *Root Mean Square Layer Normalization*, equation 4.
+    """
+
+    epsilon: float = 1e-6
+    use_scale: bool = True
+    scale_init: Initializer = nn.initializers.ones_init()
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises ``[..., C]``, in training as in evaluation.
+
+        Raises:
+          ValueError: if ``x`` is not floating.
+        """
+        check_floating(x=x)
+        scale = self.param("scale", self.scale_init, x.shape[-1:], jnp.float32) if self.use_scale else None
+        y = rms_norm(_widen(x), scale, epsilon=self.epsilon)
+        return y.astype(x.dtype if self.dtype is None else self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation: each sample over its pixels and groups of channels, as ``torch.nn.GroupNorm``.
+
+    Parameters, float32: ``scale`` and ``bias`` ``[C]``.
+
+    Attributes:
+      num_groups: number of groups of neighbouring channels; must divide their number.
+      epsilon: added to the variance.
+      use_scale: whether to scale.
+      use_bias: whether to shift.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+      dtype: dtype of the result; by default that of the input. Statistics are float32 at least.
+
+    References:
+      Wu and He 2018, *Group Normalization*, equation 7; 32 groups are its table 3's best number.
+    """
+
+    num_groups: int = 32
+    epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    scale_init: Initializer = nn.initializers.ones_init()
+    bias_init: Initializer = nn.initializers.zeros_init()
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises ``[N, ..., C]``, with any number of axes between, in training as in evaluation.
+
+        Raises:
+          ValueError: as :func:`jaxvision.ops.group_norm`.
+        """
+        check_floating(x=x)
+        scale = self.param("scale", self.scale_init, x.shape[-1:], jnp.float32) if self.use_scale else None
+        bias = self.param("bias", self.bias_init, x.shape[-1:], jnp.float32) if self.use_bias else None
+        y = group_norm(_widen(x), scale, bias, num_groups=self.num_groups, epsilon=self.epsilon)
+        return y.astype(x.dtype if self.dtype is None else self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation: each channel of a sample over its pixels, as ``torch.nn.InstanceNorm2d``.
+
+    No parameters by default, as in PyTorch; ``use_scale`` and ``use_bias`` together are its ``affine``. The
+    statistics are always those of the input: ``track_running_stats``, off by default there, is left out.
+
+    Attributes:
+      epsilon: added to the variance.
+      use_scale: whether to scale: parameter ``scale`` ``[C]``, float32.
+      use_bias: whether to shift: parameter ``bias`` ``[C]``, float32.
+      scale_init: initialiser of the scale.
+      bias_init: initialiser of the bias.
+      dtype: dtype of the result; by default that of the input. Statistics are float32 at least.
+
+    References:
+      Ulyanov et al. 2016, *Instance Normalization: The Missing Ingredient for Fast Stylization*, equation 3.
+    """
+
+    epsilon: float = 1e-5
+    use_scale: bool = False
+    use_bias: bool = False
+    scale_init: Initializer = nn.initializers.ones_init()
+    bias_init: Initializer = nn.initializers.zeros_init()
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises ``[N, ..., C]``, with at least one axis between, in training as in evaluation.
+
+        Raises:
+          ValueError: if ``x`` is not floating, or has only one pixel, which would be normalised to zero.
+        """
+        check_floating(x=x)
+        if math.prod(x.shape[1:-1]) == 1:
+            raise ValueError(
+                f"x: expected [N, ..., C] with at least two pixels, got {list(x.shape)}; one pixel less its "
+                "own mean is zero. Use another norm here"
+            )
+        scale = self.param("scale", self.scale_init, x.shape[-1:], jnp.float32) if self.use_scale else None
+        bias = self.param("bias", self.bias_init, x.shape[-1:], jnp.float32) if self.use_bias else None
+        y = group_norm(_widen(x), scale, bias, num_groups=x.shape[-1], epsilon=self.epsilon)
+        return y.astype(x.dtype if self.dtype is None else self.dtype)
+
+
+def _widen(x: jax.Array) -> jax.Array:
+    """``x`` in float32 at least, so that a ``dtype`` wider than the input's gets all its digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
