@@ -30,8 +30,8 @@ RANKS = {
     "fewshot": 4,
     "tasks": 5,
     "export": 5,
-    "inspect": 5,
     "zoo": 6,
+    "inspect": 7,  # its command takes a network of the zoo by name
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -110,6 +110,7 @@ sys.meta_path.insert(0, Absent())
 import flax
 import jaxvision
 from jaxvision import core, ops, layers, losses, metrics, optimizers, weights, backbones, segmentation, zoo
+from jaxvision import inspect
 import jax
 assert not jax._src.xla_bridge._backends, "an import started a backend"
 print(len(zoo.names()))
