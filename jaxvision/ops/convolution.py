@@ -6,19 +6,25 @@ kernel's rank tells over how many axes it slides. :mod:`jaxvision.ops.arithmetic
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.core import check_floating, check_layout
 from jaxvision.ops.arithmetic import convolution_output_size, transposed_convolution_output_size
+from jaxvision.ops.depthwise import tap_depthwise_convolution
 from jaxvision.ops.formulations import (
+    grouped_convolution,
     native_convolution,
     native_transposed_convolution,
     patch_convolution,
     phase_transposed_convolution,
+    stacked_convolution,
 )
-from jaxvision.ops.windows import LAYOUTS, Padding, Size, as_padding, as_sizes
+from jaxvision.ops.windows import LAYOUTS, Padding, Pair, Size, Sizes, as_padding, as_sizes
 
 _FEW_PIXELS = 2
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
@@ -73,10 +79,10 @@ def convolution(
     output = convolution_output_size(x.shape[1:-1], window, strides=step, padding=pads, dilation=spread)
     native = functools.partial(native_convolution, strides=step, padding=pads, dilation=spread, groups=groups)
     pixels = x.shape[0] * math.prod(output)
-    if groups > 1 or (math.prod(window) > 1 and pixels > _FEW_PIXELS * features):
-        return native(x, kernel)
-    patches = functools.partial(patch_convolution, strides=step, padding=pads, dilation=spread)
-    return lax.platform_dependent(x, kernel, cpu=patches, default=native)
+    cpu = functools.partial(
+        _cpu_convolution, strides=step, padding=pads, dilation=spread, groups=groups, pixels=pixels
+    )
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
 def transposed_convolution(
@@ -133,18 +139,80 @@ def transposed_convolution(
     transposed_convolution_output_size(
         x.shape[1:-1], kernel.shape[:-2], strides=step, padding=pads, output_padding=extra, dilation=spread
     )
-    native = functools.partial(
-        native_transposed_convolution,
-        strides=step,
-        padding=pads,
-        output_padding=extra,
-        dilation=spread,
-        groups=groups,
+    options: dict[str, Any] = {
+        "strides": step,
+        "padding": pads,
+        "output_padding": extra,
+        "dilation": spread,
+        "groups": groups,
+    }
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_cpu_transposed_convolution, **options),
+        default=functools.partial(native_transposed_convolution, **options),
     )
-    if groups > 1 or any(d != 1 for d in spread) or all(s == 1 for s in step):
-        return native(x, kernel)
-    phases = functools.partial(phase_transposed_convolution, strides=step, padding=pads, output_padding=extra)
-    return lax.platform_dependent(x, kernel, cpu=phases, default=native)
+
+
+def _cpu_convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Sizes,
+    padding: Sequence[Pair],
+    dilation: Sizes,
+    groups: int,
+    pixels: int,
+) -> jax.Array:
+    """The formulation that is fastest on a CPU (``tests/benchmarks/ops.py``)."""
+    *window, channels, features = kernel.shape
+    geometry = (strides, padding, dilation)
+    if groups > 1 and channels == 1:
+        return tap_depthwise_convolution(x, kernel, *geometry)
+    if groups > 1:
+        kernels = jnp.moveaxis(kernel.reshape(*window, channels, groups, features // groups), -2, -3)
+        dense = functools.partial(
+            _cpu_convolution,
+            strides=strides,
+            padding=padding,
+            dilation=dilation,
+            groups=1,
+            pixels=pixels,
+        )
+        return grouped_convolution(x, kernels, dense)
+    if len(window) == 1 or math.prod(window) == 1 or pixels <= _FEW_PIXELS * features:
+        return patch_convolution(x, kernel, *geometry)
+    if len(window) == 3:
+        return stacked_convolution(x, kernel, *geometry)
+    return native_convolution(x, kernel, *geometry, groups=1)
+
+
+def _cpu_transposed_convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Sizes,
+    padding: Sequence[Pair],
+    output_padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> jax.Array:
+    """The formulation that is fastest on a CPU: phases, unless XLA's own op is an ordinary convolution."""
+    *window, channels, features = kernel.shape
+    if groups > 1:
+        kernels = kernel.reshape(*window, groups, channels // groups, features)
+        dense = functools.partial(
+            _cpu_transposed_convolution,
+            strides=strides,
+            padding=padding,
+            output_padding=output_padding,
+            dilation=dilation,
+            groups=1,
+        )
+        return grouped_convolution(x, kernels, dense)
+    if any(d != 1 for d in dilation) or all(s == 1 for s in strides):
+        return native_transposed_convolution(x, kernel, strides, padding, output_padding, dilation, groups=1)
+    return phase_transposed_convolution(x, kernel, strides, padding, output_padding)
 
 
 def _check_operands(x: jax.Array, kernel: jax.Array) -> int:

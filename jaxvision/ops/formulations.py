@@ -11,7 +11,7 @@ window's argmax (``select-and-scatter``, the gradient of max pooling); nor for t
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,9 @@ import numpy as np
 from jax import lax
 
 from jaxvision.ops.windows import Pair, Sizes, window_output_size
+
+_BLOCK_CHANNELS = 16
+"""Narrow groups are put together until they have this many channels."""
 
 _LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
@@ -71,6 +74,49 @@ def kernel_taps(
             seen = positions(seen, axis, place * spread, count, stride)
         taps.append((tap, seen))
     return taps
+
+
+def stacked_convolution(
+    x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Sequence[Pair], dilation: Sizes
+) -> jax.Array:
+    """Convolution of video as one of images: the frames that a kernel spans are stacked into channels."""
+    depth, *window, channels, features = kernel.shape
+    frames = [
+        tap
+        for _, tap in kernel_taps(
+            x, (depth, 1, 1), (strides[0], 1, 1), (padding[0], (0, 0), (0, 0)), (dilation[0], 1, 1)
+        )
+    ]
+    stacked = jnp.concatenate(frames, -1)  # [N, T', H, W, kt Cin]
+    images = stacked.reshape(-1, *stacked.shape[2:])
+    flat = jnp.moveaxis(kernel, 0, -3).reshape(*window, depth * channels, features)
+    y = native_convolution(images, flat, strides[1:], padding[1:], dilation[1:], 1)
+    return y.reshape(*stacked.shape[:2], *y.shape[1:])
+
+
+def grouped_convolution(
+    x: jax.Array, kernels: jax.Array, dense: Callable[[jax.Array, jax.Array], jax.Array]
+) -> jax.Array:
+    """A convolution in groups as several without: narrow groups share one, whose kernel is block-diagonal.
+
+    The zeros of the blocks are multiplied too, which costs less than convolutions of very few channels.
+
+    Args:
+      x: ``[..., groups * cin]``.
+      kernels: ``[..., groups, cin, cout]``.
+      dense: ``([..., C], [..., C, F]) -> [..., F]``, of one group.
+    """
+    *window, groups, channels, features = kernels.shape
+    most = max(1, _BLOCK_CHANNELS // max(channels, 1))
+    block = max(size for size in range(1, groups + 1) if groups % size == 0 and size <= most)
+    blocks = kernels.reshape(*window, groups // block, block, channels, 1, features)
+    diagonal = jnp.eye(block, dtype=kernels.dtype).reshape(block, 1, block, 1)
+    blocks = blocks * jnp.expand_dims(diagonal, range(len(window) + 1))  # [..., block, cin, block, cout]
+    blocks = blocks.reshape(*window, groups // block, block * channels, block * features)
+    parts = zip(
+        jnp.split(x, groups // block, axis=-1), jnp.split(blocks, groups // block, axis=-3), strict=True
+    )
+    return jnp.concatenate([dense(part, kernel.squeeze(-3)) for part, kernel in parts], axis=-1)
 
 
 def native_transposed_convolution(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from jaxvision import ops
-from jaxvision.ops import formulations
+from jaxvision.ops import depthwise, formulations
 
 
 def normal(*shape: int, seed: int = 0) -> jax.Array:
@@ -80,11 +80,50 @@ def test_transposed_convolution_is_the_gradient_of_convolution():
     np.testing.assert_allclose(ours, pull(g)[0], atol=1e-5)
 
 
-# One of each formulation: native, patches, 1x1, phases.
+@pytest.mark.parametrize(
+    ("shape", "window", "multiplier", "strides", "padding", "dilation"),
+    [
+        ((2, 9, 8, 6), (3, 3), 1, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        ((2, 9, 8, 6), (3, 2), 2, (2, 3), ((1, 0), (0, 2)), (1, 2)),
+        ((2, 9, 8, 3), (5, 5), 1, (1, 1), ((4, 4), (4, 4)), (2, 2)),
+        ((1, 5, 6, 3), (1, 1), 1, (2, 2), ((0, 0), (0, 0)), (1, 1)),  # some phases are read by no tap
+        ((2, 7, 4), (3,), 3, (2,), ((1, 1),), (1,)),
+        ((1, 5, 6, 7, 3), (2, 3, 3), 1, (1, 2, 2), ((0, 1), (1, 1), (2, 0)), (2, 1, 1)),
+    ],
+)
+def test_tap_depthwise_convolution_equals_native(shape, window, multiplier, strides, padding, dilation):
+    options = {"strides": strides, "padding": padding, "dilation": dilation}
+    x, kernel = normal(*shape), normal(*window, 1, multiplier * shape[-1], seed=1)
+    ours = functools.partial(depthwise.tap_depthwise_convolution, **options)
+    native = functools.partial(formulations.native_convolution, groups=shape[-1], **options)
+    assert_same_with_gradients(ours, native, x, kernel)
+    tangents = (normal(*shape, seed=2), normal(*kernel.shape, seed=3))
+    forward = [jax.jit(functools.partial(jax.jvp, f))((x, kernel), tangents)[1] for f in (ours, native)]
+    np.testing.assert_allclose(*forward, rtol=0, atol=1e-5 * float(jnp.abs(forward[1]).max()))
+
+
+def test_depthwise_in_bfloat16_sums_in_float32():
+    x, kernel = jnp.full((1, 64, 64, 2), 0.1, jnp.bfloat16), jnp.ones((1, 1, 1, 2), jnp.bfloat16)
+    run = functools.partial(
+        depthwise.tap_depthwise_convolution, strides=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)
+    )
+    gradient = jax.jit(jax.grad(lambda kernel: run(x, kernel).astype(jnp.float32).sum()))(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_allclose(gradient.astype(jnp.float32).ravel(), 4096 * float(x[0, 0, 0, 0]), rtol=4e-3)
+
+
+# One of each formulation.
 CALLS = {
     "native": (functools.partial(ops.convolution, padding=1), (2, 5, 5, 2), (3, 3, 2, 2)),
     "patches": (functools.partial(ops.convolution, padding=1), (1, 3, 3, 2), (3, 3, 2, 8)),
     "1x1": (functools.partial(ops.convolution, strides=2), (2, 5, 5, 2), (1, 1, 2, 2)),
+    "depthwise": (
+        functools.partial(ops.convolution, padding=1, groups=3, strides=2),
+        (2, 5, 4, 3),
+        (3, 3, 1, 3),
+    ),
+    "grouped": (functools.partial(ops.convolution, padding=1, groups=2), (2, 5, 5, 4), (3, 3, 2, 4)),
+    "video": (functools.partial(ops.convolution, padding=1), (2, 3, 4, 3, 2), (2, 3, 3, 2, 2)),
     "phases": (
         functools.partial(ops.transposed_convolution, strides=2, padding=1),
         (2, 3, 3, 2),

@@ -43,6 +43,25 @@ def cases() -> dict[str, Case]:
         ((1, 4, 5, 3), (4, 5, 3, 2), {}),
         ((1, 1, 1, 3), (1, 1, 3, 2), {}),
         ((1, 9, 9, 3), (7, 7, 3, 4), {"strides": 2, "padding": 3}),
+        # Depthwise, also with two outputs a channel, and groups that share a convolution or do not.
+        (odd, (3, 3, 1, 4), {"groups": 4, "padding": 1}),
+        (odd, (5, 3, 1, 4), {"groups": 4, "strides": (2, 3), "padding": (2, 1), "dilation": (1, 2)}),
+        (odd, (1, 1, 1, 4), {"groups": 4, "strides": 2}),
+        (odd, (2, 2, 1, 8), {"groups": 4, "strides": 3, "padding": 1}),
+        ((1, 4, 5, 12), (3, 3, 2, 18), {"groups": 6, "strides": 2, "padding": 1}),
+        ((1, 4, 5, 36), (3, 2, 18, 4), {"groups": 2, "padding": 1}),
+        # Sequences and video.
+        ((2, 9, 4), (3, 4, 5), {"padding": 1}),
+        ((2, 9, 4), (4, 2, 6), {"strides": 2, "padding": 3, "dilation": 2, "groups": 2}),
+        ((2, 9, 4), (3, 1, 4), {"strides": 2, "groups": 4}),
+        ((1, 4, 5, 6, 3), (3, 3, 3, 3, 2), {"padding": 1}),
+        (
+            (1, 5, 6, 5, 2),
+            (3, 2, 3, 2, 3),
+            {"strides": (2, 1, 2), "padding": (0, 1, 2), "dilation": (1, 2, 1)},
+        ),
+        ((1, 4, 5, 6, 4), (2, 3, 3, 1, 4), {"padding": (1, 1, 0), "groups": 4, "strides": (1, 2, 1)}),
+        ((1, 3, 3, 4, 4), (1, 1, 1, 2, 4), {"groups": 2}),
     ]
     transposed: list[tuple[Any, Any, dict[str, Any]]] = [
         (odd, (3, 3, 4, 5), {}),
@@ -57,6 +76,11 @@ def cases() -> dict[str, Case]:
         ((1, 3, 2, 4), (1, 1, 4, 3), {"strides": 2, "output_padding": 1}),
         ((1, 3, 2, 4), (5, 5, 4, 3), {"strides": 3, "padding": 2}),
         ((1, 1, 1, 4), (3, 3, 4, 3), {"strides": 2, "padding": 1}),
+        (odd, (4, 4, 4, 1), {"strides": 2, "padding": 1, "groups": 4}),
+        ((2, 5, 4), (4, 4, 3), {"strides": 2, "padding": 1}),
+        ((2, 5, 4), (3, 4, 2), {"strides": 3, "output_padding": 2, "groups": 2}),
+        ((1, 2, 3, 4, 3), (2, 2, 2, 3, 2), {"strides": 2}),
+        ((1, 2, 3, 3, 2), (3, 3, 3, 2, 2), {"strides": (1, 2, 2), "padding": 1, "output_padding": (0, 1, 0)}),
     ]
     pools: list[tuple[str, Any, dict[str, Any]]] = [
         ("max_pool", odd, {"window": 2}),
@@ -103,19 +127,21 @@ def torch_outputs(case: Case) -> list[np.ndarray]:
     import torch
     import torch.nn.functional as F
 
-    orders = {"convolution": (3, 2, 0, 1), "transposed_convolution": (2, 3, 0, 1)}
+    rank = len(case.x) - 2
+    first = {"convolution": (rank + 1, rank), "transposed_convolution": (rank, rank + 1)}
     x, *rest = (torch.from_numpy(array).requires_grad_() for array in inputs(case))
     options = {{"strides": "stride", "window": "kernel_size"}.get(k, k): v for k, v in case.options.items()}
     function = {
-        "convolution": F.conv2d,
-        "transposed_convolution": F.conv_transpose2d,
+        "convolution": (F.conv1d, F.conv2d, F.conv3d)[rank - 1],
+        "transposed_convolution": (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1],
         "max_pool": F.max_pool2d,
         "average_pool": F.avg_pool2d,
         "adaptive_average_pool": F.adaptive_avg_pool2d,
         "global_average_pool": lambda images: images.mean((2, 3)),
     }[case.op]
-    y = function(x.permute(0, 3, 1, 2), *(array.permute(orders[case.op]) for array in rest), **options)
-    y = y.permute(0, 2, 3, 1) if y.ndim == 4 else y
+    kernels = [array.permute(*first[case.op], *range(rank)) for array in rest]
+    y = function(x.movedim(-1, 1), *kernels, **options)
+    y = y if case.op.startswith("global") else y.movedim(1, -1)
     gradients = torch.autograd.grad(y, (x, *rest), torch.from_numpy(cotangent(tuple(y.shape))))
     return [array.detach().numpy() for array in (y, *gradients)]
 
