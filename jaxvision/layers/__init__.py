@@ -1,9 +1,14 @@
 from jaxvision.layers.activations import Maxout as Maxout
 from jaxvision.layers.activations import PReLU as PReLU
+from jaxvision.layers.attention import MLPBlock as MLPBlock
+from jaxvision.layers.attention import MultiHeadAttention as MultiHeadAttention
+from jaxvision.layers.attention import TransformerBlock as TransformerBlock
 from jaxvision.layers.blocks import ConvNormAct as ConvNormAct
 from jaxvision.layers.cbam import CBAM as CBAM
 from jaxvision.layers.cbam import ChannelAttention as ChannelAttention
 from jaxvision.layers.cbam import SpatialAttention as SpatialAttention
+from jaxvision.layers.context import ASPP as ASPP
+from jaxvision.layers.context import PyramidPooling as PyramidPooling
 from jaxvision.layers.conv import Conv as Conv
 from jaxvision.layers.conv import ConvTranspose as ConvTranspose
 from jaxvision.layers.dense import DenseBlock as DenseBlock
@@ -41,6 +46,7 @@ from jaxvision.layers.norm import LayerNorm as LayerNorm
 from jaxvision.layers.norm import RMSNorm as RMSNorm
 from jaxvision.layers.patch_embed import PatchEmbed as PatchEmbed
 from jaxvision.layers.positions import LearnedPositions as LearnedPositions
+from jaxvision.layers.pyramid import FeaturePyramid as FeaturePyramid
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.residual import DarknetBlock as DarknetBlock
