@@ -12,9 +12,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.backbones import VGG_VARIANTS, VGGClassifier, vgg
+from jaxvision.backbones import VGG_VARIANTS, PooledClassifier, VGGClassifier, resnet, vgg
+from jaxvision.layers import BatchNorm
 from jaxvision.segmentation import FCN, UNet
-from jaxvision.weights import BOOKKEEPING, Rule, convert, read_weights, vgg_classifier_rules
+from jaxvision.weights import (
+    BOOKKEEPING,
+    Rule,
+    convert,
+    read_weights,
+    resnet_classifier_rules,
+    vgg_classifier_rules,
+)
 
 
 class Entry(NamedTuple):
@@ -43,6 +51,20 @@ def _vgg_classifier(
     return VGGClassifier(body, dtype=dtype, **fields)
 
 
+def _resnet_classifier(
+    variant: str,
+    *,
+    num_classes: int = 1000,
+    dtype: DTypeLike | None = None,
+    axis_name: str | None = None,
+    backbone: Mapping[str, Any] = MappingProxyType({}),
+    **fields: Any,
+) -> PooledClassifier:
+    norm = functools.partial(BatchNorm, axis_name=axis_name)
+    body = resnet(variant, **{"dtype": dtype, "norm": norm, **backbone})
+    return PooledClassifier(body, num_classes, dtype=dtype, **fields)
+
+
 def _fcn(
     variant: str,
     stride: int,
@@ -67,6 +89,11 @@ def _vgg_rules(variant: str) -> Sequence[Rule]:
 
 
 _VGG_PAPER = "Simonyan and Zisserman 2015, Very Deep Convolutional Networks for Large-Scale Image Recognition"
+_RESNET_PAPER = "He, Zhang, Ren and Sun 2016, Deep Residual Learning for Image Recognition"
+_RESNEXT_PAPER = (
+    "Xie, Girshick, Dollár, Tu and He 2017, Aggregated Residual Transformations for Deep Neural Networks"
+)
+_WIDE_RESNET_PAPER = "Zagoruyko and Komodakis 2016, Wide Residual Networks"
 _FCN_PAPER = "Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation"
 _UNET_PAPER = (
     "Ronneberger, Fischer and Brox 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation"
@@ -77,6 +104,10 @@ def _vgg_entry(variant: str) -> Entry:
     return Entry(
         functools.partial(_vgg_classifier, variant), functools.partial(_vgg_rules, variant), _VGG_PAPER
     )
+
+
+def _resnet_entry(variant: str, paper: str) -> Entry:
+    return Entry(functools.partial(_resnet_classifier, variant), resnet_classifier_rules, paper)
 
 
 def _fcn_entry(variant: str, stride: int) -> Entry:
@@ -93,6 +124,16 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "vgg13_bn": _vgg_entry("vgg13_bn"),
         "vgg16_bn": _vgg_entry("vgg16_bn"),
         "vgg19_bn": _vgg_entry("vgg19_bn"),
+        "resnet18": _resnet_entry("resnet18", _RESNET_PAPER),
+        "resnet34": _resnet_entry("resnet34", _RESNET_PAPER),
+        "resnet50": _resnet_entry("resnet50", _RESNET_PAPER),
+        "resnet101": _resnet_entry("resnet101", _RESNET_PAPER),
+        "resnet152": _resnet_entry("resnet152", _RESNET_PAPER),
+        "resnext50_32x4d": _resnet_entry("resnext50_32x4d", _RESNEXT_PAPER),
+        "resnext101_32x8d": _resnet_entry("resnext101_32x8d", _RESNEXT_PAPER),
+        "resnext101_64x4d": _resnet_entry("resnext101_64x4d", _RESNEXT_PAPER),
+        "wide_resnet50_2": _resnet_entry("wide_resnet50_2", _WIDE_RESNET_PAPER),
+        "wide_resnet101_2": _resnet_entry("wide_resnet101_2", _WIDE_RESNET_PAPER),
         "fcn32s_vgg16": _fcn_entry("vgg16", 32),
         "fcn16s_vgg16": _fcn_entry("vgg16", 16),
         "fcn8s_vgg16": _fcn_entry("vgg16", 8),
@@ -143,7 +184,7 @@ def load(name: str, *, weights: str | os.PathLike[str], **overrides: Any) -> tup
     """Builds a network and fills it with published weights from a local file.
 
     Args:
-      name: a network with published weights: the VGG classifiers, as torchvision saves them.
+      name: a network with published weights: the VGG and ResNet classifiers, as torchvision saves them.
       weights: a file that :func:`jaxvision.weights.read_weights` reads.
       **overrides: as :func:`create`.
 

@@ -8,6 +8,7 @@ import pytest
 from oracles.network_cases import CASES, VGG11, recorded, rules_for, seeded_state_dict
 
 from jaxvision import zoo
+from jaxvision.backbones import RESNET_VARIANTS
 from jaxvision.weights import BOOKKEEPING, convert
 
 TINY = {"hidden": 4, "backbone": {"features": (2, 2, 2, 2, 2)}}
@@ -17,7 +18,7 @@ def test_names_are_sorted_and_hold_every_family():
     names = zoo.names()
     assert names == sorted(names)
     expected = {"vgg11", "vgg19_bn", "fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "fcn8s_vgg16_bn", "unet"}
-    assert expected <= set(names)
+    assert expected | set(RESNET_VARIANTS) <= set(names)
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -27,7 +28,7 @@ def test_every_network_builds_and_runs_by_shape(name):
     logits, _ = jax.eval_shape(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), images
     )
-    dense = not name.startswith("vgg")
+    dense = name.startswith(("fcn", "unet"))
     assert logits.shape == ((2, 64, 64, 6) if dense else (2, 6))
 
 
@@ -42,6 +43,13 @@ def test_overrides_reach_network_and_backbone():
     assert body.use_norm
     assert body.convolutions == (2, 2, 3, 3, 3)
     assert zoo.create("unet", axis_name="data").axis_name == "data"
+    classifier = zoo.create(
+        "resnext50_32x4d", axis_name="data", dropout_rate=0.5, backbone={"output_stride": 8}
+    )
+    assert classifier.dropout_rate == 0.5
+    assert classifier.backbone.output_stride == 8
+    assert classifier.backbone.norm().axis_name == "data"
+    assert classifier.backbone.block(64).groups == 32
 
 
 def test_unknown_name_gives_the_nearest_and_how_to_list():
@@ -68,6 +76,20 @@ def test_load_fills_a_network_from_a_file(tmp_path):
     expected = convert(source, rules_for(case), variables, ignore=BOOKKEEPING)
     assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], source["classifier.6.weight"].T)
+
+
+def test_load_fills_a_resnet_from_a_file(tmp_path):
+    source = seeded_state_dict(recorded("resnet_basic")["shapes"])
+    np.savez(tmp_path / "weights.npz", **source)
+    case = CASES["resnet_basic"]
+    fields = {name: case.fields[name] for name in ("blocks", "features", "stem_features")}
+    _, variables = zoo.load("resnet18", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields)
+    expected = convert(source, rules_for(case), variables, ignore=BOOKKEEPING)
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
+    np.testing.assert_array_equal(variables["params"]["head"]["kernel"], source["fc.weight"].T)
+    del fields["blocks"]  # resnet34's own, of which the file holds only some
+    with pytest.raises(ValueError, match="leaves are not in the source"):
+        zoo.load("resnet34", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields)
 
 
 def test_load_errors(tmp_path):

@@ -52,14 +52,17 @@ class ResNet(nn.Module):
       blocks: number of blocks in each stage.
       features: number of output channels of each stage.
       block: makes a block from ``features``, ``strides``, ``dilation``, ``first_dilation``, ``norm``,
-        ``attention``, ``zero_init_residual``, ``dtype`` and ``name``: :class:`BasicBlock`,
-        :class:`Bottleneck`, or one of them with more fields set by ``functools.partial``.
+        ``attention``, ``drop_path_rate``, ``zero_init_residual``, ``dtype`` and ``name``:
+        :class:`BasicBlock`, :class:`Bottleneck`, or one with more fields set by ``functools.partial``.
       stem_features: number of channels of the stem.
       output_stride: 32, or 16 or 8 for dense prediction: the strides past it are taken away, and the
         convolutions behind them are dilated instead, so that the kernels still fit. At every 2nd (4th) pixel
         the features are then the values of the net with stride 32 (Chen et al. 2017, *Rethinking Atrous
         Convolution*, section 3.1). 8 is torchvision's ``replace_stride_with_dilation=[False, True, True]``.
       attention: as the blocks': ``SqueezeExcitation`` makes an SE-ResNet.
+      drop_path_rate: probability that training drops the last block's branch for a sample; that of the
+        ``l``-th of ``L`` blocks is ``l / L`` of it (Huang et al. 2016, *Deep Networks with Stochastic Depth*,
+        equation 4). A ``"dropout"`` key must then be in ``rngs``.
       zero_init_residual: as the blocks'.
       norm: makes a normalisation from ``dtype`` and ``name``, such as ``BatchNorm`` or
         ``functools.partial(BatchNorm, axis_name="data")``.
@@ -72,6 +75,7 @@ class ResNet(nn.Module):
     stem_features: int = 64
     output_stride: int = 32
     attention: Callable[..., nn.Module] | None = None
+    drop_path_rate: float = 0.0
     zero_init_residual: bool = False
     norm: Callable[..., nn.Module] = BatchNorm
     dtype: DTypeLike | None = None
@@ -121,7 +125,7 @@ class ResNet(nn.Module):
         x = nn.relu(self.norm(dtype=self.dtype, name="stem_norm")(x, train=train))  # [N, H / 2, W / 2, C1]
         outputs = {"c1": x}
         x = max_pool(x, 3, strides=2, padding=1)  # [N, H / 4, W / 4, C1]
-        stride, dilation = 4, 1
+        stride, dilation, depth = 4, 1, 0
         for stage, (count, width) in enumerate(zip(self.blocks, self.features, strict=True), start=1):
             step = 1 if stage == 1 else 2
             previous = dilation
@@ -129,11 +133,13 @@ class ResNet(nn.Module):
                 step, dilation = 1, dilation * step
             stride *= step
             for index in range(count):
+                depth += 1
                 x = self._make_block(
                     width,
                     strides=step if index == 0 else 1,
                     dilation=dilation,
                     first_dilation=previous if index == 0 else dilation,
+                    drop_path_rate=self.drop_path_rate * depth / sum(self.blocks),
                     name=f"stage{stage}_block{index}",
                 )(x, train=train)  # [N, H / stride, W / stride, width]
             outputs[f"c{stage + 1}"] = x

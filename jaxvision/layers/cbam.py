@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxvision.core import check_floating, check_layout
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
-from jaxvision.ops.pooling import global_average_pool
+from jaxvision.ops import global_average_pool, global_max_pool
 
 
 class ChannelAttention(nn.Module):
@@ -47,7 +47,7 @@ class ChannelAttention(nn.Module):
         del train
         _check_images(x)
         features = x.shape[-1]
-        pooled = jnp.stack([global_average_pool(x), x.max((1, 2))], axis=1)[:, :, None]  # [N, 2, 1, C]
+        pooled = jnp.stack([global_average_pool(x), global_max_pool(x)], axis=1)[:, :, None]  # [N, 2, 1, C]
         hidden = self._conv(max(1, features // self.reduction), "reduce_conv")(pooled)  # [N, 2, 1, C / r]
         scores = self._conv(features, "expand_conv")(self.activation(hidden))  # [N, 2, 1, C]
         gate = nn.sigmoid(scores.sum(1, keepdims=True))  # [N, 1, 1, C]

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.conv import Conv
+from jaxvision.layers.dropout import Dropout
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.pooling import average_pool
+from jaxvision.ops import average_pool
 
 
 class DenseLayer(nn.Module):
@@ -59,7 +60,7 @@ class DenseLayer(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{index}",
             )(x)
-        return nn.Dropout(self.dropout_rate)(x, deterministic=not train)
+        return Dropout(self.dropout_rate)(x, train=train)
 
 
 class DenseBlock(nn.Module):

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxvision.layers.blocks import ConvNormAct
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.pooling import max_pool
+from jaxvision.ops import max_pool
 
 
 class InceptionBlock(nn.Module):

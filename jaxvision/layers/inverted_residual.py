@@ -8,6 +8,7 @@ import jax
 from jax.typing import DTypeLike
 
 from jaxvision.layers.blocks import ConvNormAct
+from jaxvision.layers.dropout import DropPath
 from jaxvision.layers.initializers import Initializer, he_normal_fan_out
 from jaxvision.layers.norm import BatchNorm
 from jaxvision.ops.windows import Size
@@ -64,6 +65,8 @@ class InvertedResidual(nn.Module):
       activation: elementwise function after the expansion and after the depthwise convolution.
       attention: makes from ``dtype`` and ``name`` what reweights the hidden channels after the depthwise
         convolution; None leaves it out.
+      drop_path_rate: probability that training drops the branch of a sample, where the input is added; a
+        ``"dropout"`` key must then be in ``rngs``.
       kernel_init: initialiser of the kernels.
       dtype: dtype of the computation.
 
@@ -81,6 +84,7 @@ class InvertedResidual(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
     activation: Callable[[jax.Array], jax.Array] = nn.relu6
     attention: Callable[..., nn.Module] | None = None
+    drop_path_rate: float = 0.0
     kernel_init: Initializer = he_normal_fan_out
     dtype: DTypeLike | None = None
 
@@ -114,4 +118,4 @@ class InvertedResidual(nn.Module):
         y = conv(self.features, 1, activation=None, name="project")(y, train=train)  # [N, H', W', features]
         if self.strides != 1 or inputs != self.features:
             return y
-        return x.astype(y.dtype) + y
+        return x.astype(y.dtype) + DropPath(self.drop_path_rate, name="drop_path")(y, train=train)

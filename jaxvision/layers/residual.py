@@ -8,6 +8,7 @@ import jax
 from jax.typing import DTypeLike
 
 from jaxvision.layers.conv import Conv
+from jaxvision.layers.dropout import DropPath
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in, he_normal_fan_out
 from jaxvision.layers.norm import BatchNorm
 
@@ -22,6 +23,7 @@ class _ResidualBlock(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     attention: Callable[..., nn.Module] | None = None
+    drop_path_rate: float = 0.0
     zero_init_residual: bool = False
     kernel_init: Initializer = he_normal_fan_out
     dtype: DTypeLike | None = None
@@ -31,11 +33,12 @@ class _ResidualBlock(nn.Module):
         """Maps images ``[N, H, W, C]`` to ``[N, ceil(H / strides), ceil(W / strides), features]``.
 
         Raises:
-          ValueError: if ``x`` is not a batch of images, or the widths do not divide.
+          ValueError: if ``x`` is not a batch of images, or the width of a bottleneck is not whole.
         """
         branch = self._branch(x, train)
         if self.attention is not None:
             branch = self.attention(dtype=self.dtype, name="attention")(branch, train=train)
+        branch = DropPath(self.drop_path_rate, name="drop_path")(branch, train=train)
         if self.strides != 1 or x.shape[-1] != self.features:
             x = self._conv(self.features, 1, "shortcut_conv", strides=self.strides)(x)
             x = self.norm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
@@ -89,6 +92,8 @@ class BasicBlock(_ResidualBlock):
       activation: elementwise function, after ``norm1`` and after the sum.
       attention: makes from ``dtype`` and ``name`` what reweights the branch in front of the sum, such as
         ``SqueezeExcitation`` (SE-ResNet) or ``CBAM``; None leaves it out.
+      drop_path_rate: probability that training drops the branch of a sample; a ``"dropout"`` key must then be
+        in ``rngs``.
       zero_init_residual: whether the last norm's scale starts at zero (``norm`` then needs a field
         ``scale_init``), so that the block starts as its shortcut (Goyal et al. 2017, section 5.1).
       kernel_init: initialiser of the kernels.
@@ -126,6 +131,7 @@ class Bottleneck(_ResidualBlock):
       activation: elementwise function, after all norms but the last and after the sum.
       attention: makes from ``dtype`` and ``name`` what reweights the branch in front of the sum; None leaves
         it out.
+      drop_path_rate: probability that training drops the branch of a sample. See :class:`BasicBlock`.
       zero_init_residual: whether the last norm's scale starts at zero. See :class:`BasicBlock`.
       kernel_init: initialiser of the kernels.
       dtype: dtype of the computation.

@@ -1,14 +1,15 @@
-"""Squeeze-and-excitation: channels reweighted by what the whole image holds."""
+"""Squeeze-and-excitation: channels reweighted by what they hold on average."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
-from jaxvision.ops.pooling import global_average_pool
+from jaxvision.ops import global_average_pool
 
 
 class SqueezeExcitation(nn.Module):
@@ -33,7 +34,6 @@ class SqueezeExcitation(nn.Module):
       simplify the notation. Howard et al. 2019, *Searching for MobileNetV3*, section 5.3; Tan and Le 2019,
       *EfficientNet*, section 4.
 
-    >>> import jax.numpy as jnp
     >>> layer = SqueezeExcitation(reduction=4)
     >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 2, 2, 8)), train=False)
     >>> y.shape, variables["params"]["reduce_conv"]["kernel"].shape
@@ -49,10 +49,10 @@ class SqueezeExcitation(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Reweights images ``[N, H, W, C]``; ``train`` changes nothing.
+        """Reweights ``[N, ..., C]``: sequences, images or video; ``train`` changes nothing.
 
         Raises:
-          ValueError: if ``x`` is not a batch of images, floating.
+          ValueError: if ``x`` is none of these, or not floating.
         """
         del train
         features = x.shape[-1]
@@ -62,6 +62,7 @@ class SqueezeExcitation(nn.Module):
         gate = global_average_pool(x)[:, None, None]  # [N, 1, 1, C]
         gate = self.activation(self._conv(squeezed, "reduce_conv")(gate))  # [N, 1, 1, squeezed]
         gate = self.gate(self._conv(features, "expand_conv")(gate))  # [N, 1, 1, C]
+        gate = jnp.expand_dims(gate[:, 0, 0], tuple(range(1, x.ndim - 1)))  # [N, 1, ..., C]
         return x.astype(gate.dtype) * gate
 
     def _conv(self, features: int, name: str) -> Conv:

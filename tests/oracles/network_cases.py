@@ -13,10 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.backbones import VGG, VGGClassifier
+from jaxvision.backbones import VGG, PooledClassifier, ResNet, VGGClassifier
 from jaxvision.core import flatten_paths
+from jaxvision.layers import BasicBlock, Bottleneck
 from jaxvision.segmentation import FCN, UNet
-from jaxvision.weights import BOOKKEEPING, Rule, convert, vgg_backbone_rules, vgg_classifier_rules
+from jaxvision.weights import (
+    BOOKKEEPING,
+    Rule,
+    convert,
+    resnet_classifier_rules,
+    vgg_backbone_rules,
+    vgg_classifier_rules,
+)
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VGG11 = (1, 1, 2, 2, 2)
@@ -35,6 +43,22 @@ class Case(NamedTuple):
 CASES = {
     "vgg": Case("vgg", (2, 64, 96, 3), {}),
     "vgg_bn": Case("vgg", (3, 64, 64, 3), {"use_norm": True}),
+    "resnet_basic": Case(
+        "resnet",
+        (2, 45, 64, 3),
+        {"block": BasicBlock, "blocks": (2, 1, 1, 1), "features": (4, 6, 8, 8), "stem_features": 4},
+    ),
+    "resnet_dilated": Case(
+        "resnet",
+        (1, 45, 50, 3),
+        {
+            "block": functools.partial(Bottleneck, groups=2, base_width=32),
+            "blocks": (1, 1, 2, 2),
+            "features": (8, 16, 16, 24),
+            "stem_features": 4,
+            "output_stride": 8,
+        },
+    ),
     "fcn32s": Case("fcn", (2, 45, 70, 3), {"stride": 32}),
     "fcn16s": Case("fcn", (1, 33, 64, 3), {"stride": 16}),
     "fcn8s": Case("fcn", (2, 45, 70, 3), {"stride": 8}),
@@ -77,6 +101,8 @@ def our_model(case: Case) -> Any:
     fields = dict(case.fields)
     if case.family == "unet":
         return UNet(case.classes, dropout_rate=0.0, **fields)
+    if case.family == "resnet":
+        return PooledClassifier(ResNet(**fields), case.classes)
     backbone = VGG(VGG11, NARROW, use_norm=fields.pop("use_norm", False))
     if case.family == "vgg":
         return VGGClassifier(backbone, case.classes, hidden=10, dropout_rate=0.0)
@@ -88,6 +114,8 @@ def rules_for(case: Case) -> tuple[Rule, ...]:
     use_norm = case.fields.get("use_norm", False)
     if case.family == "vgg":
         return vgg_classifier_rules(VGG11, use_norm=use_norm)
+    if case.family == "resnet":
+        return resnet_classifier_rules()
     if case.family == "fcn":
         return (
             *vgg_backbone_rules(VGG11, use_norm=use_norm),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from oracles.network_cases import NARROW, VGG11, Case, seeded_cotangent, seeded_images, seeded_state_dict
-from oracles.torch_networks import FCN, UNet, vgg_classifier, vgg_features
+from oracles.torch_networks import FCN, UNet, narrow_resnet, vgg_classifier, vgg_features
 from torch import nn
 
 
@@ -13,6 +13,8 @@ def torch_model(case: Case) -> nn.Module:
     fields = dict(case.fields)
     if case.family == "unet":
         return UNet(case.shape[3], case.classes, fields.pop("features"), dropout=0.0, **fields)
+    if case.family == "resnet":
+        return narrow_resnet(num_classes=case.classes, **fields)
     use_norm = fields.pop("use_norm", False)
     if case.family == "vgg":
         return vgg_classifier(

@@ -1,8 +1,8 @@
 """Records what PyTorch computes for the cases of ``tests/oracles/network_cases.py``.
 
 Run from the repository's root, where torch and torchvision are installed:
-``python tests/reference/record_networks.py``. Writes ``tests/reference/network_<case>.npz``; the header in
-each states the versions.
+``python tests/reference/record_networks.py``, for all cases or those named behind it. Writes
+``tests/reference/network_<case>.npz``; the header in each states the versions.
 """
 
 import json
@@ -22,8 +22,8 @@ def main() -> None:
     import torchvision
 
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
-    for name, case in CASES.items():
-        outputs = torch_outputs(case)
+    for name in sys.argv[1:] or CASES:
+        outputs = torch_outputs(CASES[name])
         header = json.dumps({"shapes": outputs.pop("shapes"), "versions": versions})
         path = REFERENCE / f"network_{name}.npz"
         np.savez_compressed(path, header=header, **outputs)
