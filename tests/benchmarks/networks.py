@@ -8,11 +8,13 @@ train mode. PyTorch runs eagerly in channels_last, and its networks are the rest
 compare with (``tests/oracles/torch_networks.py``). Each peer has a process of its own (in one process they
 halve each other's speed), the peers take turns, and a figure is the median over turns of the fastest call in
 a turn: other work on the machine only ever adds time. ``compile`` is the time that XLA takes for the step.
+Both run with the allocator settings of :func:`jaxvision.training.keep_freed_memory`.
 """
 
 import argparse
 import functools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that oracles is found
+
+from benchmarks.ops import ALLOCATOR
 
 
 class Case(NamedTuple):
@@ -164,7 +168,13 @@ def measure(index: int, options: argparse.Namespace) -> dict[str, dict[str, floa
     result: dict[str, dict[str, float]] = {}
     for name, python in (("jax", options.jax_python), ("torch", options.torch_python)):
         command = [python, __file__, "--serve", name, "--case", str(index), "--threads", str(options.threads)]
-        peers[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        peers[name] = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **ALLOCATOR},
+        )
         result[name] = _answer(peers[name])  # before the next one starts, so that compiling has the cores
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
     for _ in range(options.rounds):

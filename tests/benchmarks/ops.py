@@ -6,18 +6,27 @@
 Each peer runs in a process of its own (in one process they halve each other's speed) and the peers take
 turns. The figure is the median over turns of the fastest call in a turn, for other work on the machine only
 ever adds time. PyTorch is timed in NCHW and in channels_last, and the faster of the two counts. ``--native``
-adds XLA's own formulation of each op as a third column.
+adds XLA's own formulation of each op as a third column. All peers run with the allocator settings of
+:func:`jaxvision.training.keep_freed_memory`, which help each of them.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
 
 
 class Case(NamedTuple):
@@ -31,35 +40,64 @@ class Case(NamedTuple):
 
 
 def cases(size: int, batch: int) -> list[Case]:
-    """The ops of U-Net, FCN-8s on VGG and ResNet stems, at images of ``size`` pixels."""
-    half, eighth = size // 2, size // 8
-    same, up = {"padding": 1}, {"strides": 2}
+    """The ops of the networks, at images of ``size`` pixels (a multiple of 32)."""
+    half, quarter, eighth, last = size // 2, size // 4, size // 8, size // 16
+    full, same, up, down = (batch, size, size), {"padding": 1}, {"strides": 2}, {"padding": 1, "strides": 2}
     return [
-        Case("conv 3x3, 3 to 64", "conv", (batch, size, size, 3), (3, 3, 3, 64), same),
-        Case("conv 3x3, 64 to 64", "conv", (batch, size, size, 64), (3, 3, 64, 64), same),
+        Case("conv 3x3, 3 to 64", "conv", (*full, 3), (3, 3, 3, 64), same),
+        Case("conv 3x3, 64 to 64", "conv", (*full, 64), (3, 3, 64, 64), same),
         Case("conv 3x3, 128 to 128", "conv", (batch, half, half, 128), (3, 3, 128, 128), same),
         Case("conv 3x3, 512 to 512", "conv", (batch, eighth, eighth, 512), (3, 3, 512, 512), same),
-        Case("conv 7x7 s2, 3 to 64", "conv", (batch, size, size, 3), (7, 7, 3, 64), {"padding": 3, **up}),
+        Case("conv 3x3 s2, 64 to 128", "conv", (batch, half, half, 64), (3, 3, 64, 128), down),
+        Case("conv 7x7 s2, 3 to 64", "conv", (*full, 3), (7, 7, 3, 64), {"padding": 3, **up}),
         Case("conv 7x7, 512 to 1024 (fc6)", "conv", (batch, 7, 7, 512), (7, 7, 512, 1024), {"padding": 3}),
-        Case("conv 1x1, 64 to 12", "conv", (batch, size, size, 64), (1, 1, 64, 12)),
+        Case("conv 1x1, 64 to 12", "conv", (*full, 64), (1, 1, 64, 12)),
         Case("conv 1x1, 512 to 256", "conv", (batch, eighth, eighth, 512), (1, 1, 512, 256)),
+        Case(
+            "conv 3x3 dilated 2, 64",
+            "conv",
+            (batch, half, half, 64),
+            (3, 3, 64, 64),
+            {"padding": 2, "dilation": 2},
+        ),
+        Case(
+            "conv 3x3 dilated 4, 256",
+            "conv",
+            (batch, eighth, eighth, 256),
+            (3, 3, 256, 256),
+            {"padding": 4, "dilation": 4},
+        ),
+        Case("depthwise 3x3, 32", "conv", (batch, half, half, 32), (3, 3, 1, 32), {**same, "groups": 32}),
+        Case("depthwise 3x3 s2, 96", "conv", (batch, half, half, 96), (3, 3, 1, 96), {**down, "groups": 96}),
+        Case("depthwise 3x3, 384", "conv", (batch, last, last, 384), (3, 3, 1, 384), {**same, "groups": 384}),
+        Case(
+            "depthwise 5x5, 192",
+            "conv",
+            (batch, eighth, eighth, 192),
+            (5, 5, 1, 192),
+            {"padding": 2, "groups": 192},
+        ),
+        Case(
+            "depthwise 7x7, 96",
+            "conv",
+            (batch, quarter, quarter, 96),
+            (7, 7, 1, 96),
+            {"padding": 3, "groups": 96},
+        ),
+        Case(
+            "grouped 32 of 4", "conv", (batch, quarter, quarter, 128), (3, 3, 4, 128), {**same, "groups": 32}
+        ),
+        Case("grouped 32 of 16", "conv", (batch, last, last, 512), (3, 3, 16, 512), {**same, "groups": 32}),
+        Case("conv1d 5, 64 to 64", "conv", (4 * batch, 2 * size, 64), (5, 64, 64), {"padding": 2}),
+        Case("conv3d 3x3x3, 3 to 64", "conv", (1, 8, half, half, 3), (3, 3, 3, 3, 64), same),
+        Case("conv3d 3x3x3, 64 to 64", "conv", (1, 8, quarter, quarter, 64), (3, 3, 3, 64, 64), same),
         Case("transposed 2x2 s2, 128 to 64", "transposed", (batch, half, half, 128), (2, 2, 128, 64), up),
         Case(
             "transposed 2x2 s2, 512 to 256", "transposed", (batch, eighth, eighth, 512), (2, 2, 512, 256), up
         ),
+        Case("transposed 4x4 s2, 21", "transposed", (batch, eighth, eighth, 21), (4, 4, 21, 21), down),
         Case(
-            "transposed 4x4 s2, 21",
-            "transposed",
-            (batch, eighth, eighth, 21),
-            (4, 4, 21, 21),
-            {"padding": 1, **up},
-        ),
-        Case(
-            "transposed 4x4 s2, 128 to 64",
-            "transposed",
-            (batch, eighth, eighth, 128),
-            (4, 4, 128, 64),
-            {"padding": 1, **up},
+            "transposed 4x4 s2, 128 to 64", "transposed", (batch, eighth, eighth, 128), (4, 4, 128, 64), down
         ),
         Case(
             "transposed 16x16 s8, 21",
@@ -68,25 +106,13 @@ def cases(size: int, batch: int) -> list[Case]:
             (16, 16, 21, 21),
             {"padding": 4, "strides": 8},
         ),
-        Case("max pool 2x2 s2, 64", "max_pool", (batch, size, size, 64), (), {"window": 2, "strides": 2}),
-        Case("max pool 2x2 s2, 256", "max_pool", (batch, half, half, 256), (), {"window": 2, "strides": 2}),
-        Case(
-            "max pool 3x3 s2, 64",
-            "max_pool",
-            (batch, half, half, 64),
-            (),
-            {"window": 3, "strides": 2, "padding": 1},
-        ),
-        Case(
-            "average pool 2x2 s2, 64",
-            "average_pool",
-            (batch, half, half, 64),
-            (),
-            {"window": 2, "strides": 2},
-        ),
+        Case("max pool 2x2 s2, 64", "max_pool", (*full, 64), (), {"window": 2, **up}),
+        Case("max pool 2x2 s2, 256", "max_pool", (batch, half, half, 256), (), {"window": 2, **up}),
+        Case("max pool 3x3 s2, 64", "max_pool", (batch, half, half, 64), (), {"window": 3, **down}),
+        Case("average pool 2x2 s2, 64", "average_pool", (batch, half, half, 64), (), {"window": 2, **up}),
         Case("global average pool, 512", "global", (batch, eighth, eighth, 512)),
-        Case("batch norm, 64", "batch_norm", (batch, size, size, 64)),
-        Case("batch norm + relu, 256", "batch_norm_relu", (batch, half // 2, half // 2, 256)),
+        Case("batch norm, 64", "batch_norm", (*full, 64)),
+        Case("batch norm + relu, 256", "batch_norm_relu", (batch, quarter, quarter, 256)),
     ]
 
 
@@ -111,10 +137,17 @@ def jax_calls(case: Case, native: bool) -> dict[str, Callable[[], Any]]:
         var = jnp.square(x - mean).mean((0, 1, 2))
         return (x - mean) * lax.rsqrt(var + 1e-5) * scale[0] + scale[1]
 
-    def native_conv(x: jax.Array, kernel: jax.Array, *, strides: int = 1, padding: int = 0) -> jax.Array:
-        pads = [(padding, padding)] * 2
+    def native_conv(x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+        rank = x.ndim - 2
+        axes = "THW"[-rank:]
         return lax.conv_general_dilated(
-            x, kernel, (strides,) * 2, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel,
+            (options.get("strides", 1),) * rank,
+            [(options.get("padding", 0),) * 2] * rank,
+            rhs_dilation=(options.get("dilation", 1),) * rank,
+            feature_group_count=options.get("groups", 1),
+            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         )
 
     def native_transposed(x: jax.Array, kernel: jax.Array, *, strides: int, padding: int = 0) -> jax.Array:
@@ -174,13 +207,17 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
+    rank = len(case.x) - 2
+    layout = layout if rank == 2 else torch.contiguous_format  # torch has channels last for images only
+    conv = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
+
     def images(array: Any) -> Any:
-        return torch.from_numpy(array.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=layout)
+        return torch.from_numpy(np.moveaxis(array, -1, 1).copy()).contiguous(memory_format=layout)
 
     def forward(x: Any, kernel: Any = None) -> Any:
         options = {{"strides": "stride"}.get(key, key): value for key, value in case.options.items()}
         if case.op == "conv":
-            return functional.conv2d(x, kernel, **options)
+            return conv(x, kernel, **options)
         if case.op == "transposed":
             return functional.conv_transpose2d(x, kernel, **options)
         if case.op in ("max_pool", "average_pool"):
@@ -196,7 +233,8 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
     zeros, ones = torch.zeros(case.x[-1]), torch.ones(case.x[-1])
     arrays = [images(x)]
     for array in rest:
-        order = {"conv": (3, 2, 0, 1), "transposed": (2, 3, 0, 1)}.get(case.op)
+        spatial = range(rank)
+        order = {"conv": (rank + 1, rank, *spatial), "transposed": (rank, rank + 1, *spatial)}.get(case.op)
         weight = torch.from_numpy(array.transpose(order).copy() if order else array)
         arrays.append(weight.contiguous(memory_format=layout) if order else weight)
     for array in arrays:
@@ -204,7 +242,7 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
     with torch.no_grad():
         y = forward(*arrays)
     cotangent = torch.from_numpy(np.random.default_rng(1).normal(size=y.shape).astype("float32"))
-    if y.ndim == 4:
+    if y.ndim == rank + 2:
         cotangent = cotangent.contiguous(memory_format=layout)
 
     def run() -> None:
@@ -227,14 +265,14 @@ def inputs(case: Case) -> list[Any]:
     return arrays
 
 
-def serve(peer: str, threads: int, size: int, batch: int) -> None:
+def serve(peer: str, threads: int, sizes: Sequence[int], batch: int) -> None:
     """A peer's process: reads ``[case index, seconds]`` a line, answers with the times of each mode."""
     if peer.startswith("torch"):
         import torch
 
         torch.set_num_threads(threads)
     built: dict[int, dict[str, Callable[[], Any]]] = {}
-    table = cases(size, batch)
+    table = [case for size in sizes for case in cases(size, batch)]
     for line in sys.stdin:
         index, seconds = json.loads(line)
         if index not in built:
@@ -263,7 +301,9 @@ def main() -> None:
     )
     parser.add_argument("--jax-python", default=sys.executable, help="interpreter with jax and jaxvision")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter with torch")
-    parser.add_argument("--size", type=int, default=96, help="height and width of the largest images")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[64, 128], help="height of the largest images"
+    )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each peer at each case")
     parser.add_argument("--seconds", type=float, default=0.15, help="time of one mode in one turn")
@@ -276,7 +316,7 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.threads, options.size, options.batch)
+        serve(options.serve, options.threads, options.sizes, options.batch)
         return
     names = ["jax", "torch-last", "torch-first"] + (["native"] if options.native else [])
     peers = {name: start(name, options) for name in names}
@@ -285,7 +325,8 @@ def main() -> None:
         f"{'ms (median)':34}{'jax':>9}{'torch':>9}{'ratio':>7}"
         + (f"{'native':>10}{'ratio':>7}" if options.native else "")
     )
-    for index, case in enumerate(cases(options.size, options.batch)):
+    table = [(size, case) for size in options.sizes for case in cases(size, options.batch)]
+    for index, (size, case) in enumerate(table):
         if options.only not in case.name:
             continue
         times: dict[str, dict[str, list[float]]] = {name: {} for name in names}
@@ -296,8 +337,8 @@ def main() -> None:
         for mode in ("forward", "training"):
             median = {name: 1e3 * statistics.median(times[name][mode]) for name in names}
             torch = min(median["torch-last"], median["torch-first"])
-            rows.append({"case": case.name, "mode": mode, "torch": torch, **median})
-            label = case.name if mode == "forward" else "    + gradients"
+            rows.append({"case": case.name, "size": size, "mode": mode, "torch": torch, **median})
+            label = f"{case.name} @{size}" if mode == "forward" else "    + gradients"
             line = f"{label:34}{median['jax']:9.2f}{torch:9.2f}{median['jax'] / torch:7.2f}"
             print(
                 line + (f"{median['native']:10.2f}{median['native'] / torch:7.2f}" if options.native else ""),
@@ -306,6 +347,11 @@ def main() -> None:
     for peer in peers.values():
         peer.stdin.close()
         peer.wait()
+    worst = max(rows, key=lambda row: row["jax"] / row["torch"])
+    slow = sum(row["jax"] > 1.5 * row["torch"] for row in rows)
+    print(
+        f"{slow} of {len(rows)} rows above 1.5; the worst: {worst['case']} @{worst['size']}, {worst['mode']}"
+    )
     if options.output:
         with open(options.output, "w") as file:
             json.dump(rows, file, indent=1)
@@ -321,12 +367,18 @@ def start(name: str, options: argparse.Namespace) -> Any:
         name,
         "--threads",
         options.threads,
-        "--size",
-        options.size,
+        "--sizes",
+        *options.sizes,
         "--batch",
         options.batch,
     ]
-    return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ALLOCATOR},
+    )
 
 
 def ask(peer: Any, index: int, seconds: float) -> dict[str, list[float]]:
