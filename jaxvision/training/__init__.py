@@ -21,6 +21,15 @@ from jaxvision.training.logs import Log as Log
 from jaxvision.training.logs import TensorBoard as TensorBoard
 from jaxvision.training.logs import Terminal as Terminal
 from jaxvision.training.logs import read_json_lines as read_json_lines
+from jaxvision.training.monitors import ActivationStatistics as ActivationStatistics
+from jaxvision.training.monitors import Extremes as Extremes
+from jaxvision.training.monitors import GradientMonitor as GradientMonitor
+from jaxvision.training.monitors import LeafStatistics as LeafStatistics
+from jaxvision.training.monitors import activation_statistics as activation_statistics
+from jaxvision.training.monitors import find_vanishing_and_exploding as find_vanishing_and_exploding
+from jaxvision.training.monitors import layer_norms as layer_norms
+from jaxvision.training.monitors import leaf_statistics as leaf_statistics
+from jaxvision.training.monitors import make_gradient_norms as make_gradient_norms
 from jaxvision.training.parallel import DATA_AXIS as DATA_AXIS
 from jaxvision.training.parallel import JitPlacement as JitPlacement
 from jaxvision.training.parallel import Placement as Placement

@@ -16,6 +16,7 @@ from jaxvision.training.evaluation import Evaluate
 from jaxvision.training.fit import Progress, fit
 from jaxvision.training.guards import EarlyStopping, NaNGuard, StopOnSignal
 from jaxvision.training.logs import JsonLines, Log, TensorBoard, Terminal, Writer
+from jaxvision.training.monitors import GradientMonitor, make_gradient_norms
 from jaxvision.training.parallel import Placement
 from jaxvision.training.state import TrainState, create_train_state
 from jaxvision.training.step import make_gradients, make_train_step
@@ -40,6 +41,9 @@ class RunOptions:
     """Steps between evaluations on the validation data."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
+    monitor_every: int | None = None
+    """Steps between looks at every layer's gradient: norms in metrics.jsonl, and a line that names the layers
+    whose gradients vanish or explode. Each look costs a step's time; by default never."""
     keep: int = 2
     """How many of the newest checkpoints stay; the best one stays as well."""
     patience: int | None = None
@@ -66,6 +70,7 @@ RESUMABLE = tuple(
         "log_every",
         "eval_every",
         "checkpoint_every",
+        "monitor_every",
         "keep",
         "patience",
         "parallel",
@@ -277,16 +282,21 @@ def train(
         state = create(variables)
     start = int(state.step)
     step = placement.compile_step(make_train_step(task, optimizer, axis_name=placement.axis_name))
-    writers: list[Writer] = [
+    files: list[Writer] = [
         JsonLines(folder / "metrics.jsonl", step=start),
         TensorBoard(folder / "events", step=start),
-        Terminal(options.steps, step=start),
     ]
+    writers = [*files, Terminal(options.steps, step=start)]
+    monitors = []
+    if options.monitor_every is not None:
+        norms = placement.compile_count(make_gradient_norms(task, axis_name=placement.axis_name))
+        monitors.append(GradientMonitor(norms, placement, files, every=options.monitor_every))
     hooks = [
         NaNGuard(folder, placement, make_gradients(task, axis_name=placement.axis_name)),
         StopOnSignal(),
         Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe),
         *early,
+        *monitors,
         Log(writers, every=options.log_every, batch_size=batch_size, learning_rate=learning_rate),
         Checkpoint(
             checkpoints,
