@@ -17,7 +17,7 @@ LAYERS = {
     "depthwise": DepthwiseConv(),
     "depthwise two filters, strides": DepthwiseConv((3, 2), (2, 1), (1, 0), multiplier=2),
     "depthwise dilated": DepthwiseConv(3, padding=2, dilation=2),
-    "depthwise one image, 7x7": DepthwiseConv(7, padding=3),
+    "depthwise one image, 5x5": DepthwiseConv(5, padding=2),
     "depthwise sequence": DepthwiseConv((3,), padding=1, multiplier=2),
     "depthwise video": DepthwiseConv((3, 3, 3), padding=1),
     "separable mobilenet train": SEPARABLE(),

@@ -18,7 +18,7 @@ def test_vectors_are_in_row_major_order_and_equal_the_strided_convolution():
     assert y.shape == (2, 2 * 4, 5)
     expected = jax.jit(Conv(5, (3, 2), (3, 2)).apply)(variables, IMAGES)
     np.testing.assert_allclose(y, expected.reshape(2, 8, 5), atol=1e-5)
-    grid = layer.copy(flatten=False).apply(variables, IMAGES)
+    grid = jax.jit(layer.copy(flatten=False).apply)(variables, IMAGES)
     np.testing.assert_array_equal(grid.reshape(y.shape), y)
 
 
@@ -31,9 +31,8 @@ def test_derivatives():
     layer = PatchEmbed(2, 2, use_bias=False)
     variables = jax.jit(layer.init)(jax.random.key(0), IMAGES)
     assert list(variables["params"]) == ["kernel"]
-    check_grads(
-        jax.jit(lambda x: jnp.tanh(layer.apply(variables, x))), (IMAGES,), 2, atol=0.05, rtol=0.05, eps=1e-2
-    )
+    loss = jax.jit(jax.grad(lambda x: jnp.sin(layer.apply(variables, x)).sum()))
+    check_grads(loss, (IMAGES[:1],), 1, modes=("fwd",), atol=0.02, rtol=0.02, eps=1e-2)
 
 
 def test_errors():

@@ -96,7 +96,7 @@ CASES = {
     "depthwise": depthwise(ODD, (3, 3, 1, 4)),
     "depthwise two filters, strides": depthwise(ODD, (3, 2, 1, 8), stride=(2, 1), padding=(1, 0)),
     "depthwise dilated": depthwise(ODD, (3, 3, 1, 4), padding=2, dilation=2),
-    "depthwise one image, 7x7": depthwise((1, 8, 9, 3), (7, 7, 1, 3), padding=3),
+    "depthwise one image, 5x5": depthwise((1, 8, 9, 3), (5, 5, 1, 3), padding=2),
     "depthwise sequence": depthwise((2, 9, 4), (3, 1, 8), padding=1),
     "depthwise video": depthwise((2, 4, 5, 6, 2), (3, 3, 3, 1, 2), padding=1),
     "separable mobilenet train": separable("mobilenet", train=True),
