@@ -275,7 +275,7 @@ def maxout(x: jax.Array, pieces: int) -> jax.Array:
     .. math:: y_i = \\max_{j < k} x_{k i + j}
 
     After a linear layer it is a convex function, piecewise linear in as many pieces; the difference of two
-    approximates any continuous function. Equal maxima share the derivative equally, as in ``torch.amax``.
+    approximates any continuous function. Where several are equal the derivative goes to the first.
     :class:`jaxvision.layers.Maxout` has the linear layer too.
 
     Args:
@@ -297,7 +297,11 @@ def maxout(x: jax.Array, pieces: int) -> jax.Array:
     check_floating(x=x)
     if pieces < 1 or x.shape[-1] % pieces:
         raise ValueError(f"pieces: expected a divisor of the {x.shape[-1]} channels of x, got {pieces}")
-    return x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces).max(-1)
+    grouped = x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces)
+    # By its index: the derivative of jnp.max compares the maximum with values that the compiler may compute a
+    # second time and round otherwise; where none of them is equal it divides 0 by 0.
+    largest = jnp.expand_dims(grouped.argmax(-1), -1)
+    return jnp.take_along_axis(grouped, largest, -1).squeeze(-1)
 
 
 def softmax(x: jax.Array, *, axis: int = -1) -> jax.Array:

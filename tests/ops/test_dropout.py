@@ -1,0 +1,110 @@
+"""Shares, means, shapes of masks and limits of the dropouts; all draws are from fixed keys."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision import ops
+
+# The op, the shape of what it draws for x [64, 5, 4, 32], and how often each draw is repeated in x.
+CALLS = {
+    "dropout": (ops.dropout, (64, 5, 4, 32)),
+    "channel_dropout": (ops.channel_dropout, (64, 1, 1, 32)),
+    "drop_path": (ops.drop_path, (64, 1, 1, 1)),
+}
+SHAPE = (64, 5, 4, 32)
+
+
+def within_binomial(count: int, draws: int, probability: float) -> bool:
+    """Within four standard deviations: one draw in 16,000 is not, and the keys are fixed."""
+    deviation = math.sqrt(draws * probability * (1 - probability))
+    return abs(count - draws * probability) <= 4 * deviation
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("name", CALLS)
+def test_share_of_zeros_and_shape_of_the_mask(name, rate):
+    op, mask_shape = CALLS[name]
+    run = jax.jit(functools.partial(op, rate=rate))
+    zeros, draws = 0, 0
+    for seed in range(20):
+        y = np.asarray(run(jax.random.key(seed), jnp.ones(SHAPE)))
+        mask = y[tuple(slice(size) for size in mask_shape)]
+        np.testing.assert_array_equal(y, np.broadcast_to(mask, SHAPE))  # the same for all it is drawn for
+        np.testing.assert_allclose(mask[mask != 0], 1 / (1 - rate), rtol=1e-6)
+        zeros, draws = zeros + (mask == 0).sum(), draws + mask.size
+    assert within_binomial(zeros, draws, rate)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_mean_is_kept_and_elements_are_independent(name):
+    op, _ = CALLS[name]
+    keys = jax.random.split(jax.random.key(1), 2000)
+    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 1.0, (4, 2, 2, 3)), jnp.float32)
+    samples = np.asarray(jax.jit(jax.vmap(lambda key: op(key, x, rate=0.3)))(keys))
+    deviation = np.abs(x) * math.sqrt(0.3 / 0.7 / 2000)
+    assert (np.abs(samples.mean(0) - x) < 5 * deviation).all()
+    kept = (samples != 0).reshape(2000, 4, -1)
+    assert within_binomial((kept[:, 0, 0] & kept[:, 1, 0]).sum(), 2000, 0.49)  # two samples
+    assert not (kept[0] == kept[1]).all()  # two keys
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_limits_dtype_and_gradient(name):
+    op, _ = CALLS[name]
+    key, x = jax.random.key(0), jnp.asarray(np.random.default_rng(0).normal(size=(8, 3, 3, 4)), jnp.float32)
+    np.testing.assert_array_equal(op(key, x, rate=0.0), x)
+    y, pull = jax.vjp(lambda x: op(key, x, rate=1.0), x)
+    np.testing.assert_array_equal(y, np.zeros(x.shape))
+    np.testing.assert_array_equal(pull(y + 1)[0], np.zeros(x.shape))
+    y, pull = jax.vjp(lambda x: op(key, x, rate=0.5), x)
+    np.testing.assert_allclose(pull(x)[0], y, rtol=1e-6)  # linear, with a diagonal matrix
+    assert op(key, x.astype(jnp.bfloat16), rate=0.5).dtype == jnp.bfloat16
+    assert op(key, x[:0], rate=0.5).shape == (0, 3, 3, 4)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_trace_for_all_keys_and_a_key_a_sample_under_vmap(name):
+    op, traces = CALLS[name][0], []
+
+    @jax.jit
+    def run(key, x):
+        traces.append(x.shape)
+        return op(key, x, rate=0.5)
+
+    keys, x = jax.random.split(jax.random.key(0), 3), jnp.ones((3, 2, 4, 4, 5))
+    mapped = jax.jit(jax.vmap(lambda key, x: op(key, x, rate=0.5)))(keys, x)
+    for index in range(3):
+        np.testing.assert_array_equal(mapped[index], run(keys[index], x[index]))
+    assert len(traces) == 1
+
+
+def test_sequences_and_video_too():
+    key = jax.random.key(0)
+    for shape, mask in (((9, 5, 7), (9, 1, 7)), ((9, 2, 3, 4, 7), (9, 1, 1, 1, 7))):
+        y = np.asarray(ops.channel_dropout(key, jnp.ones(shape), rate=0.5))
+        first = y[tuple(slice(size) for size in mask)]
+        np.testing.assert_array_equal(y, np.broadcast_to(first, shape))
+        assert {0.0, 2.0} == set(first.ravel().tolist())
+    np.testing.assert_array_equal(ops.drop_path(key, jnp.ones(50), rate=0.5) * 0.5 % 1, np.zeros(50))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_wrong_arguments(name):
+    op, key, x = CALLS[name][0], jax.random.key(0), jnp.ones((2, 3, 3, 4))
+    for rate in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match="rate: expected the probability of zero, from 0 to 1"):
+            op(key, x, rate=rate)
+    with pytest.raises(ValueError, match="x: expected a floating dtype, got int32"):
+        op(key, x.astype(jnp.int32), rate=0.5)
+
+
+def test_wrong_ranks():
+    with pytest.raises(ValueError, match=r"\[N, ..., C\] with pixels, got \[2, 4\]; without any use dropout"):
+        ops.channel_dropout(jax.random.key(0), jnp.ones((2, 4)), rate=0.5)
+    with pytest.raises(ValueError, match=r"x: expected \[N, ...\], got \[\]; add a batch axis"):
+        ops.drop_path(jax.random.key(0), jnp.float32(1.0), rate=0.5)
