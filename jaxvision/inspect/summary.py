@@ -183,8 +183,9 @@ def total(layers: Iterable[Layer]) -> Layer:
 def receptive_fields(function: Callable[..., Any], images: Any, *others: Any) -> Any:
     """Receptive field of each array that a function of images returns, by tracing it.
 
-    Convolutions, poolings, slices, paddings, reshapes, branches and everything elementwise are followed
-    exactly, axis by axis; the field of a result is the largest of its entries'.
+    Convolutions, poolings, slices, paddings, reshapes, interpolation, branches and everything elementwise are
+    followed exactly, axis by axis; the channels of one place are not told apart. The field of a result is the
+    largest of its entries'.
 
     Args:
       function: of images, such as ``lambda x, variables: model.apply(variables, x, train=False)``.
@@ -193,7 +194,7 @@ def receptive_fields(function: Callable[..., Any], images: Any, *others: Any) ->
 
     Returns:
       The function's result with a tuple of pixels an axis in place of each array, or None where the whole
-      image is seen. Pixels of the padding are counted.
+      image is seen or may be (a sort, a loop). Pixels of the padding are counted.
 
     References:
       Araujo, Norris and Sim 2019, *Computing Receptive Fields of Convolutional Neural Networks*, Distill.

@@ -22,13 +22,11 @@ def struct(*shape: int, dtype: object = jnp.float32) -> jax.ShapeDtypeStruct:
 # Parameters as torchvision publishes them, and half of what torch's FlopCounterMode counts for its nets at
 # 224x224 (torchvision publishes the same, rounded: 15.47, 4.089, ... billions).
 PUBLISHED = {
-    "vgg11": (132_863_336, 7_609_090_048),
     "vgg16": (138_357_544, 15_470_264_320),
     "vgg19_bn": (143_678_248, 19_632_062_464),
     "resnet18": (11_689_512, 1_814_073_344),
     "resnet50": (25_557_032, 4_089_184_256),
     "resnext50_32x4d": (25_028_904, 4_230_479_872),
-    "wide_resnet50_2": (68_883_240, 11_398_021_120),
 }
 
 
