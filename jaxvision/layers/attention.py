@@ -157,7 +157,7 @@ class TransformerBlock(nn.Module):
       causal: whether a place sees itself and those before it only.
       norm: makes the normalisations from ``dtype`` and ``name``.
       activation: elementwise function of the perceptron; the exact GELU.
-      dtype: dtype of the computation.
+      dtype: dtype of the branches; the result is of the dtype of ``x`` and a branch together.
 
     References:
       Dosovitskiy et al. 2021, *An Image is Worth 16x16 Words*, equations 2 and 3.

@@ -47,8 +47,10 @@ class DepthwiseConv(nn.Module):
         """Convolves ``[N, H, W, C]`` to ``[N, H', W', C * multiplier]``; sequences and video likewise.
 
         Raises:
-          ValueError: as :func:`jaxvision.ops.convolution`.
+          ValueError: as :func:`jaxvision.ops.convolution`; or if ``multiplier`` is less than 1.
         """
+        if self.multiplier < 1:
+            raise ValueError(f"multiplier: expected at least 1 filter a channel, got {self.multiplier}")
         channels = x.shape[-1]
         conv = Conv(
             channels * self.multiplier,

@@ -74,6 +74,11 @@ class StandardizedConv(nn.Module):
         """
         rank = window_rank("kernel_size", self.kernel_size)
         check_layout("x", x, LAYOUTS[rank], remedy=f"a kernel of size {self.kernel_size} slides over that")
+        if self.groups < 1 or x.shape[-1] % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"groups: expected a divisor of {x.shape[-1]} input and {self.features} output channels, got "
+                f"{self.groups}"
+            )
         window = as_sizes("kernel_size", self.kernel_size, rank=rank)
         shape = (*window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)

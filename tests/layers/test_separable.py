@@ -93,3 +93,5 @@ def test_errors():
         SeparableConv(3, 4).init(key, IMAGES, train=False)
     with pytest.raises(ValueError, match=r"x: expected \[N, H, W, C\], got \[12, 11, 4\]"):
         DepthwiseConv().init(key, IMAGES[0])
+    with pytest.raises(ValueError, match="multiplier: expected at least 1 filter a channel, got 0"):
+        DepthwiseConv(multiplier=0).init(key, IMAGES)

@@ -44,5 +44,6 @@ def test_the_gradient_is_orthogonal_to_the_kernel_and_to_constants():
 def test_errors():
     with pytest.raises(ValueError, match=r"x: expected \[N, H, W, C\], got \[16, 16, 8\]"):
         StandardizedConv(6, 3).init(jax.random.key(0), IMAGES[0])
-    with pytest.raises(ValueError, match=r"groups must divide Cin and Cout"):
-        jax.eval_shape(StandardizedConv(6, 3, groups=4).init, jax.random.key(0), IMAGES)
+    for groups in (0, 4):
+        with pytest.raises(ValueError, match="groups: expected a divisor of 8 input and 6 output channels"):
+            StandardizedConv(6, 3, groups=groups).init(jax.random.key(0), IMAGES)

@@ -118,11 +118,6 @@ def assert_equal(ours: Mapping[str, Any], theirs: Arrays, tolerance: float = 1e-
         np.testing.assert_allclose(mine, yours, rtol=0, atol=bound, err_msg=name)
 
 
-def declared(case: Case) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the variables, to compare with those of an ``init``."""
-    return dict(case.variables)
-
-
 def initialized(init: Callable[..., Any], *arguments: Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes of what ``init(key, *arguments)`` makes."""
     import jax
