@@ -1,5 +1,6 @@
 """How each JAX primitive moves the :class:`Span` of its operands to its results."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -55,12 +56,14 @@ def propagate(equation: Any, operands: Operands, constants: Sequence[Constant | 
     raise WholeImage
 
 
+_LARGEST_MATRIX = 2**20
+"""Entries of a constant matrix whose zeros are looked at: a resizing of a thousand pixels, no dense layer."""
+
 _NAMES = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p
 cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p
 logistic lt max min mul name ne neg nextafter not optimization_barrier or pow reduce_precision rem round rsqrt
-select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub tan
-tanh xor
+select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub tan tanh xor
 """
 _ELEMENTWISE = frozenset(_NAMES.split())
 
@@ -79,10 +82,9 @@ def _convolution(equation: Any, operands: Operands) -> list[Span]:
     span, numbers = _first(operands), parameters["dimension_numbers"]
     channels = numbers.lhs_spec[1]
     # A convolution of groups is read as one of all channels: the largest field of any.
-    span = place(
-        reduce(span, [channels]), span.first.ndim, [i for i in range(span.first.ndim) if i != channels]
-    )
-    order = [0] * span.first.ndim
+    rank = span.first.ndim
+    span = place(reduce(span, [channels]), rank, [i for i in range(rank) if i != channels])
+    order = [0] * rank
     for source, target in zip(numbers.lhs_spec, numbers.out_spec, strict=True):
         order[target] = source
     span = permute(span, order)
@@ -150,8 +152,7 @@ def _dynamic_slice(equation: Any, operands: Operands, constants: Sequence[Consta
             continue
         if start is None:
             raise WholeImage
-        place_of = int(np.clip(start(), 0, whole - size))
-        span = slide(span, axis, outputs=size, before=-place_of)
+        span = slide(span, axis, outputs=size, before=-int(np.clip(start(), 0, whole - size)))
     return span
 
 
@@ -224,11 +225,11 @@ def _dot_general(equation: Any, operands: Operands, constants: Sequence[Constant
     for side, span in enumerate(operands):
         if span is None:
             continue
-        weights = constants[1 - side]
-        if weights is not None and len(contracted[0]) == 1 and not batch[0] and weights().ndim == 2:
-            return _interpolation(
-                span, contracted[side][0], np.moveaxis(weights(), contracted[1 - side][0], 0), side
-            )
+        weights, shape = constants[1 - side], equation.invars[1 - side].aval.shape
+        small = len(contracted[0]) == 1 and len(shape) == 2 and math.prod(shape) <= _LARGEST_MATRIX
+        if weights is not None and small and not batch[0] and span.varies(contracted[side][0]):
+            matrix = np.moveaxis(weights(), contracted[1 - side][0], 0)
+            return _interpolation(span, contracted[side][0], matrix, side)
         start = len(batch[0]) + (len(free[0]) if side else 0)
         targets = {axis: number for number, axis in enumerate(batch[side])}
         targets |= {axis: start + number for number, axis in enumerate(free[side])}
@@ -239,25 +240,15 @@ def _dot_general(equation: Any, operands: Operands, constants: Sequence[Constant
 
 def _interpolation(span: Span, axis: int, weights: np.ndarray, side: int) -> Span:
     """An axis multiplied by constant weights ``[entries, outputs]``: an output sees what has a weight."""
-    if not span.varies(axis):
-        seen = reduce(span, [axis])
-        return place(seen, span.first.ndim, _new_axis(span.first.ndim, side))
-    used = weights != 0  # [entries, outputs]
+    used = weights != 0
     taps = max(int(used.sum(0).max()), 1)
-    order = np.argsort(~used, axis=0, kind="stable")[
-        :taps
-    ]  # [taps, outputs]: the entries with a weight first
+    order = np.argsort(~used, axis=0, kind="stable")[:taps]  # [taps, outputs]: entries with a weight first
     order = np.where(np.take_along_axis(used, order, 0), order, order[:1])
     seen = without_step(join([select(span, axis, index) for index in order]), axis)
     if np.all(seen.first == seen.first.min()):
         raise WholeImage
     axes = [i for i in range(span.first.ndim) if i != axis]
     return permute(seen, [axis, *axes] if side else [*axes, axis])
-
-
-def _new_axis(rank: int, side: int) -> list[int]:
-    """Places of the axes that are kept: after the weights' axis, or before it."""
-    return list(range(1, rank)) if side else list(range(rank - 1))
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -278,19 +269,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "broadcast_in_dim": _broadcast,
         "transpose": lambda equation, operands: [permute(_first(operands), equation.params["permutation"])],
         "rev": lambda equation, operands: [flip(_first(operands), equation.params["dimensions"])],
-        **dict.fromkeys(
-            (
-                "reduce_sum",
-                "reduce_max",
-                "reduce_min",
-                "reduce_prod",
-                "reduce_and",
-                "reduce_or",
-                "argmax",
-                "argmin",
-            ),
-            _reduce,
-        ),
+        **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),
+        **dict.fromkeys(("reduce_and", "reduce_or", "argmax", "argmin"), _reduce),
         **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _cumulative),
     }
 )

@@ -5,6 +5,7 @@ A network is traced once to a jaxpr. Each module's equations are known by a scop
 """
 
 import collections
+import contextlib
 import functools
 import math
 import re
@@ -139,18 +140,19 @@ class Walk:
             self.fields[number].append(field_of(operands[0], self._axes))
             return operands
         if name == "cond":
-            return self._branches(parameters, operands[1:], call, times)
+            return self._branches(parameters, operands, call, times)
         if name == "scan" or name == "while":
             return self._loop(equation, operands, call, times)
         inner = [value for value in parameters.values() if isinstance(value, (ClosedJaxpr, Jaxpr))]
-        if len(inner) == 1 and len(_variables(inner[0])) == len(operands):
+        # A call takes what its body takes; the body of a reduction takes two scalars.
+        if len(inner) == 1 and _avals(_variables(inner[0])) == _avals(equation.invars):
             return self.run(inner[0], operands, call, times)
         self.macs[call] += times * _products(equation, operands)
         return _results(equation, operands)
 
     def _branches(self, parameters: Any, operands: list[Flow], call: int, times: int) -> list[Flow]:
         """The default of branches by platform; of any other branches the one with the most products."""
-        branches = parameters["branches"]
+        branches, (choice, *operands) = parameters["branches"], operands
         if parameters.get("branches_platforms") is not None:
             return self.run(branches[-1], operands, call, times)
         walks = [Walk(self._axes) for _ in branches]
@@ -161,7 +163,8 @@ class Walk:
         self.macs.update(largest.macs)
         for number, fields in largest.fields.items():
             self.fields[number] += fields
-        return [_join_flows(flows) for flows in zip(*results, strict=True)]
+        chosen = Flow(dict.fromkeys(choice.spans, None))  # what decides is seen by the whole result
+        return [_join_flows([chosen, *flows]) for flows in zip(*results, strict=True)]
 
     def _loop(self, equation: Any, operands: list[Flow], call: int, times: int) -> list[Flow]:
         """The bodies of a loop, ``length`` times where that is known; its results are not local."""
@@ -208,6 +211,10 @@ def _variables(program: ClosedJaxpr | Jaxpr) -> Sequence[Any]:
     return (program.jaxpr if isinstance(program, ClosedJaxpr) else program).invars
 
 
+def _avals(variables: Sequence[Any]) -> list[Shape]:
+    return [variable.aval.shape for variable in variables]
+
+
 def _constant(value: Any) -> Flow:
     return Flow({}, lambda: np.asarray(value))
 
@@ -220,11 +227,9 @@ def _results(equation: Any, operands: list[Flow]) -> list[Flow]:
     for axis in {axis for flow in operands for axis in flow.spans}:
         moved: Sequence[Span | None] = [None] * len(results)
         if all(flow.spans.get(axis, 0) is not None for flow in operands):
-            try:
-                spans = [flow.spans.get(axis) for flow in operands]
+            spans = [flow.spans.get(axis) for flow in operands]
+            with contextlib.suppress(WholeImage):
                 moved = propagate(equation, spans, [flow.constant for flow in operands])
-            except WholeImage:
-                pass
         for result, span in zip(results, moved, strict=True):
             result[axis] = span
     return [Flow(result) for result in results]
@@ -249,7 +254,10 @@ def _join_flows(flows: Sequence[Flow]) -> Flow:
     for axis in {axis for flow in flows for axis in flow.spans}:
         found = [flow.spans[axis] for flow in flows if axis in flow.spans]
         local = [span for span in found if span is not None]
-        spans[axis] = join(local) if len(local) == len(found) else None
+        spans[axis] = None
+        if len(local) == len(found):
+            with contextlib.suppress(WholeImage):
+                spans[axis] = join(local)
     return Flow(spans)
 
 

@@ -140,6 +140,14 @@ def nearest(x: jax.Array) -> jax.Array:
     return convolve(y, 3, padding=1)
 
 
+@jax.custom_vjp
+def custom_gradient(x: jax.Array) -> jax.Array:
+    return convolve(x, 3)
+
+
+custom_gradient.defvjp(lambda x: (convolve(x, 3), None), lambda _, g: (g,))
+
+
 CASES = {
     "branches": branches,
     "depthwise": lambda x: ops.convolution(x, jnp.ones((5, 3, 1, 4)), padding=(2, 1), groups=2),
@@ -159,6 +167,10 @@ CASES = {
     "gather": lambda x: convolve(jnp.repeat(x, 2, axis=1), 3),
     "transpose": lambda x: convolve(x.transpose(0, 2, 1, 3), 3).transpose(0, 2, 1, 3),
     "remat": jax.checkpoint(branches),
+    "custom_pool": lambda x: jax.lax.reduce_window(
+        x, -np.inf, lambda a, b: 1 * jnp.maximum(a, b), (1, 3, 1, 1), (1, 2, 1, 1), "VALID"
+    ),
+    "custom_gradient": custom_gradient,
     "conditional": lambda x: jax.lax.cond(x.shape[1] > 3, branches, lambda x: convolve(x, 1), x),
 }
 
@@ -199,6 +211,8 @@ GLOBAL = {
     "cumulative": lambda x: jnp.cumsum(x, 1),
     "loop": lambda x: jax.lax.scan(lambda c, r: (c + r, c), x[:, 0], x.swapaxes(0, 1))[1],
     "sorted": lambda x: jnp.sort(x, 1),
+    "reduced": lambda x: jax.lax.reduce(x, 0.0, lambda a, b: a + 2 * b, (1, 2)),
+    "decided": lambda x: jax.lax.cond(x.sum() > 3, lambda x: x, lambda x: 2 * x, x),
     "adaptive_to_one": lambda x: ops.adaptive_average_pool(x, 1),
 }
 

@@ -191,6 +191,20 @@ def test_lifted_modules(lift):
     ]
 
 
+class Conditional(nn.Module):
+    """A cheap and a dear branch, decided at run time."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, dear: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", nn.initializers.ones, (4, 4))
+        return jax.lax.cond(dear, lambda x: x @ kernel @ kernel, lambda x: x @ kernel, x)
+
+
+def test_the_costliest_branch_counts():
+    (row,) = summarize(Conditional(), struct(5, 4), struct(dtype=jnp.bool_))
+    assert row.macs == 2 * 5 * 4 * 4
+
+
 class Interpolated(nn.Module):
     """Enlarges by products with a constant matrix, which are none of the network's."""
 
