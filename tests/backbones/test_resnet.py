@@ -40,7 +40,13 @@ def narrow(block=BasicBlock, **fields):
     )
 
 
-@pytest.mark.parametrize("variant", sorted(RESNET_VARIANTS))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "resnext101" in name else ())
+        for name in sorted(RESNET_VARIANTS)
+    ],
+)
 def test_parameter_count_is_the_published_one(variant):
     _, variables = shapes_of(PooledClassifier(resnet(variant), 1000))
     assert count_parameters(variables["params"]) == PUBLISHED[variant]

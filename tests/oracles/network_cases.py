@@ -52,8 +52,8 @@ CASES = {
         "resnet",
         (1, 45, 50, 3),
         {
-            "block": functools.partial(Bottleneck, groups=2, base_width=32),
-            "blocks": (1, 1, 2, 2),
+            "block": Bottleneck,
+            "blocks": (1, 1, 1, 2),
             "features": (8, 16, 16, 24),
             "stem_features": 4,
             "output_stride": 8,

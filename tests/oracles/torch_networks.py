@@ -34,10 +34,10 @@ def vgg_classifier(convolutions, features, *, use_norm=False, hidden=4096, num_c
 class NarrowResNet(ResNet):
     """torchvision's ResNet, whose own widths are fixed, for any widths: its stages and its forward pass."""
 
-    def __init__(self, block, blocks, planes, num_classes, *, stem, groups, base_width, dilate):
+    def __init__(self, block, blocks, planes, num_classes, *, stem, dilate):
         nn.Module.__init__(self)
         self._norm_layer, self.inplanes, self.dilation = nn.BatchNorm2d, stem, 1
-        self.groups, self.base_width = groups, base_width
+        self.groups, self.base_width = 1, 64
         self.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         self.bn1, self.relu, self.maxpool = nn.BatchNorm2d(stem), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
         for stage, (count, width) in enumerate(zip(blocks, planes, strict=True), start=1):
@@ -49,18 +49,10 @@ class NarrowResNet(ResNet):
 
 def narrow_resnet(*, block, blocks, features, stem_features, num_classes, output_stride=32):
     """From the fields of ``jaxvision.backbones.ResNet``."""
-    options = getattr(block, "keywords", {})  # of a functools.partial
-    theirs = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}[getattr(block, "func", block).__name__]
-    return NarrowResNet(
-        theirs,
-        blocks,
-        [width // theirs.expansion for width in features],
-        num_classes,
-        stem=stem_features,
-        groups=options.get("groups", 1),
-        base_width=options.get("base_width", 64),
-        dilate={32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}[output_stride],
-    )
+    theirs = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}[block.__name__]
+    planes = [width // theirs.expansion for width in features]
+    dilate = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}[output_stride]
+    return NarrowResNet(theirs, blocks, planes, num_classes, stem=stem_features, dilate=dilate)
 
 
 def bilinear_filter(size):
