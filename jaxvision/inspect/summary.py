@@ -55,6 +55,7 @@ def summarize(
       fvcore and ptflops have it: ``N H' W' kh kw (Cin / groups) Cout`` for a convolution and
       ``N H W kh kw Cin (Cout / groups)`` for a transposed one with a stride. Biases, normalisations,
       activations, poolings and interpolation (products with a constant) count as nothing;
+    * modules under ``nn.jit`` that Linen traces once for all of them share one row (the totals are right);
     * of a loop (``nn.scan``, an RNN) the products of all its steps; of ``lax.cond`` the costliest branch, and
       of branches by platform the default, so that the numbers are those of the formula on every machine;
     * ``activation_bytes``: results of modules without submodules. What functions between modules make (a
@@ -102,7 +103,8 @@ def summarize(
     network = Call((), type(model).__name__, -1, tuple(x.shape for x in jax.tree.leaves(structs)), ())
     calls = {0: network._replace(outputs=array_structs(outputs)), **recorder.calls}
     # A loop's body is traced more often than it stays in the program.
-    return _layers({number: call for number, call in calls.items() if number in walk.fields}, walk, variables)
+    seen = {number for number, macs in walk.macs.items() if macs} | walk.fields.keys()
+    return _layers({number: call for number, call in calls.items() if number in seen}, walk, variables)
 
 
 def _layers(calls: Mapping[int, Call], walk: Walk, variables: Any) -> tuple[Layer, ...]:

@@ -191,6 +191,56 @@ def test_lifted_modules(lift):
     ]
 
 
+class Twice(nn.Module):
+    """Two compiled layers of the same configuration."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        compiled = nn.jit(Conv)
+        return compiled(4, 3, name="second")(compiled(4, 3, name="first")(x))
+
+
+def test_compiled_layers_of_one_configuration_are_two():
+    layers = summarize(Twice(), struct(1, 9, 9, 4))
+    assert [(row.path, row.parameters, row.macs) for row in layers] == [
+        ("first", 148, 49 * 144),
+        ("second", 148, 25 * 144),
+    ]
+    assert layers[1].receptive_field == (5, 5)
+
+
+def test_compiled_layers_that_share_a_trace_add_up():
+    class Alike(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            for _ in range(3):
+                x = nn.jit(Conv)(4, 3, padding=1)(x)
+            return x
+
+    whole = total(summarize(Alike(), struct(1, 8, 8, 4)))
+    assert (whole.macs, whole.parameters) == (3 * 64 * 144, 3 * 148)
+
+
+class Silent(nn.Module):
+    """A layer that stores its result and returns nothing."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> None:
+        self.sow("intermediates", "y", nn.Dense(3, name="dense")(x))
+
+
+class Listening(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        Silent(name="silent")(x)
+        return nn.Dense(2, name="head")(x)
+
+
+def test_a_module_without_results_is_counted():
+    layers = summarize(Listening(), struct(5, 4))
+    assert [(row.path, row.macs) for row in layers] == [("silent/dense", 60), ("head", 40)]
+
+
 class Conditional(nn.Module):
     """A cheap and a dear branch, decided at run time."""
 
