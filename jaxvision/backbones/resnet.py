@@ -24,7 +24,8 @@ def _bottlenecks(*blocks: int, groups: int = 1, base_width: int = 64) -> Mapping
 
 
 # He et al. 2016, table 1; Xie et al. 2017, table 1 (32x4d: 32 groups of 4 channels in the first stage);
-# Zagoruyko and Komodakis 2016, table 1 with k = 2 on ResNet-50 and -101. The names are torchvision's.
+# Zagoruyko and Komodakis 2016, WRN-50-2-bottleneck: the 3x3 convolutions twice as wide. The names are
+# torchvision's.
 RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "resnet18": {"blocks": (2, 2, 2, 2), "features": _PLAIN, "block": BasicBlock},

@@ -101,9 +101,8 @@ class InvertedResidual(nn.Module):
         conv = functools.partial(ConvNormAct, norm=self.norm, kernel_init=self.kernel_init, dtype=self.dtype)
         y = x
         if hidden != inputs:
-            y = conv(hidden, 1, activation=self.activation, name="expand")(
-                y, train=train
-            )  # [N, H, W, hidden]
+            # [N, H, W, hidden]
+            y = conv(hidden, 1, activation=self.activation, name="expand")(y, train=train)
         y = conv(
             hidden,
             self.kernel_size,

@@ -103,7 +103,7 @@ class BasicBlock(_ResidualBlock):
       He et al. 2016, *Deep Residual Learning for Image Recognition*, section 3.2, figure 5 left, shortcuts of
       option B. Equal to torchvision's, which has no dilated form; the second convolution of a block in a
       dilated network has the new dilation, so that the network computes the undilated one's values
-      (Yu et al. 2017, *Dilated Residual Networks*, equation 2).
+      (Yu et al. 2017, *Dilated Residual Networks*, section 2).
     """
 
     def _branch(self, x: jax.Array, train: bool) -> jax.Array:

@@ -30,9 +30,9 @@ class SqueezeExcitation(nn.Module):
       dtype: dtype of the computation.
 
     References:
-      Hu et al. 2018, *Squeeze-and-Excitation Networks*, equations 2 to 4; the paper leaves the biases out to
-      simplify the notation. Howard et al. 2019, *Searching for MobileNetV3*, section 5.3; Tan and Le 2019,
-      *EfficientNet*, section 4.
+      Hu et al. 2018, *Squeeze-and-Excitation Networks*, equations 2 to 4; the biases, which its equations do
+      not have, are those of the published weights. Howard et al. 2019, *Searching for MobileNetV3*, sections
+      5.2 and 5.3; Tan and Le 2019, *EfficientNet*, section 4.
 
     >>> layer = SqueezeExcitation(reduction=4)
     >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 2, 2, 8)), train=False)

@@ -204,7 +204,7 @@ def test_options_reach_the_blocks():
 
 
 def test_parameters_of_an_se_resnet():
-    # Hu et al. 2018, section 3: 2 / r * sum of N C^2 weights more, 2.5 million for ResNet-50 at r = 16.
+    # Hu et al. 2018, on complexity: 2 / r * sum of N C^2 weights more, 2.5 million for ResNet-50 at r = 16.
     def count(**fields):
         return count_parameters(shapes_of(PooledClassifier(resnet("resnet50", **fields), 1000))[1]["params"])
 
