@@ -42,7 +42,7 @@ def test_maxout_is_the_largest_of_its_linear_functions():
 @pytest.mark.parametrize(
     ("function", "pieces", "error"),
     [
-        # |x| is the maximum of two lines. The best k lines miss x^2 on [-1, 1] by 1 / (2 k^2), three by 0.056:
+        # |x| is the maximum of two lines. The best k lines miss x^2 on [-1, 1] by 1 / (2 k^2), three by 0.06:
         # four at least must be found. (Lines that are nowhere the largest learn nothing.)
         (jnp.abs, 2, 0.001),
         (jnp.square, 16, 0.05),
