@@ -154,6 +154,8 @@ def transposed_convolution(
     )
 
 
+# Both are compiled functions of their own so that equal layers are traced once: groups are unrolled.
+@functools.partial(jax.jit, static_argnames=("strides", "padding", "dilation", "groups", "pixels"))
 def _cpu_convolution(
     x: jax.Array,
     kernel: jax.Array,
@@ -187,6 +189,7 @@ def _cpu_convolution(
     return native_convolution(x, kernel, *geometry, groups=1)
 
 
+@functools.partial(jax.jit, static_argnames=("strides", "padding", "output_padding", "dilation", "groups"))
 def _cpu_transposed_convolution(
     x: jax.Array,
     kernel: jax.Array,
