@@ -1,3 +1,4 @@
+from jaxvision.training.allocator import keep_freed_memory as keep_freed_memory
 from jaxvision.training.checkpoint import Checkpoint as Checkpoint
 from jaxvision.training.checkpoint import CheckpointError as CheckpointError
 from jaxvision.training.checkpoint import Checkpoints as Checkpoints

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import jax
 import optax
 
+from jaxvision.training.allocator import keep_freed_memory
 from jaxvision.training.checkpoint import Checkpoint, Checkpoints, resume
 from jaxvision.training.config import config_differences, load_config, save_config
 from jaxvision.training.evaluation import Evaluate
@@ -208,6 +209,8 @@ def configure_devices(options: RunOptions) -> list[jax.Device]:
     if options.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxvision" / "xla"))
     devices = jax.devices()
+    if devices[0].platform == "cpu":
+        keep_freed_memory()
     if options.devices is not None and not 1 <= options.devices <= len(devices):
         raise ValueError(
             f"--run.devices {options.devices}: this machine has {len(devices)} ({devices[0].platform}); "
