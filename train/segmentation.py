@@ -64,15 +64,18 @@ class ModelOptions:
 class Config:
     """A training run."""
 
-    data: SegmentationData = dataclasses.field(default_factory=SegmentationData)
+    data: SegmentationData = dataclasses.field(default_factory=lambda: SegmentationData(size=(48, 48)))
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
-    loss: SegmentationLossOptions = dataclasses.field(default_factory=SegmentationLossOptions)
+    # Most pixels are background: cross entropy alone looks at little else for the first thousand steps.
+    loss: SegmentationLossOptions = dataclasses.field(
+        default_factory=lambda: SegmentationLossOptions(dice=1.0)
+    )
     optimizer: optimizers.OptimizerOptions = dataclasses.field(
         default_factory=lambda: optimizers.OptimizerOptions(learning_rate=3e-3, warmup_steps=100)
     )
     run: training.RunOptions = dataclasses.field(
         default_factory=lambda: training.RunOptions(
-            steps=5100, log_every=50, eval_every=1275, checkpoint_every=1275
+            steps=4000, log_every=50, eval_every=1000, checkpoint_every=1000
         )
     )
 
