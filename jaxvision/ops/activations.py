@@ -298,8 +298,8 @@ def maxout(x: jax.Array, pieces: int) -> jax.Array:
     if pieces < 1 or x.shape[-1] % pieces:
         raise ValueError(f"pieces: expected a divisor of the {x.shape[-1]} channels of x, got {pieces}")
     grouped = x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces)
-    # By its index: the derivative of jnp.max compares the maximum with values that the compiler may compute a
-    # second time and round otherwise; where none of them is equal it divides 0 by 0.
+    # By its index: the derivative of jnp.max divides by the number of elements that it finds equal to the
+    # maximum, and was nan after a linear layer compiled without XLA's optimisations.
     largest = jnp.expand_dims(grouped.argmax(-1), -1)
     return jnp.take_along_axis(grouped, largest, -1).squeeze(-1)
 
