@@ -22,6 +22,9 @@ from jax.custom_derivatives import SymbolicZero
 from jaxvision.ops.formulations import kernel_taps, positions
 from jaxvision.ops.windows import Pair, Sizes, window_output_size
 
+_ROW = 8192
+"""Numbers in a row ``[images, W', C]``: fewer and the loop around it costs more than its sums."""
+
 
 def tap_depthwise_convolution(
     x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Sequence[Pair], dilation: Sizes
@@ -132,25 +135,31 @@ def _scan_rows(
         for axis in zip(x.shape[1:-1], window, strides, padding, dilation, strict=True)
     )
     count, channels = x.shape[0], x.shape[-1]
-    rows = [jnp.broadcast_to(row, (width, channels)) for row in _rows_of(taps, 2)]
+    fitting = [n for n in range(2, count + 1) if count % n == 0 and n * width * channels <= _ROW]
+    images = max(fitting, default=1)  # short rows of several images are taken together
+    groups = count // images
+    padded = padded.reshape(groups, images, *padded.shape[1:])
+    rows = [jnp.broadcast_to(row, (images, width, channels)) for row in _rows_of(taps, 3)]
     starts = jnp.stack(
-        [index.ravel() for index in jnp.indices((count, *outer), jnp.int32)], axis=-1
+        [index.ravel() for index in jnp.indices((groups, *outer), jnp.int32)], axis=-1
     )  # [rows, 1 + outer axes]
     reach = [d * (k - 1) + 1 for k, d in zip(window[:-1], dilation[:-1], strict=True)]
 
     @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.nothing_saveable)
     def row(rows: Sequence[jax.Array], start: jax.Array) -> jax.Array:
         moved = [place * stride for place, stride in zip(start[1:], strides, strict=False)]
-        corner: list[Any] = [start[0], *moved, 0, 0]
-        seen = lax.dynamic_slice(padded, corner, (1, *reach, *padded.shape[-2:]))[0]
-        y = jnp.zeros((width, channels), x.dtype)
+        corner: list[Any] = [start[0], 0, *moved, 0, 0]
+        seen = lax.dynamic_slice(padded, corner, (1, images, *reach, *padded.shape[-2:]))[0]
+        y = jnp.zeros((images, width, channels), x.dtype)
         for tap, weights in zip(itertools.product(*map(range, window)), rows, strict=True):
-            line = seen[tuple(u * d for u, d in zip(tap[:-1], dilation[:-1], strict=True))]  # [W, C]
-            y += positions(line, 0, tap[-1] * dilation[-1], width, strides[-1]) * weights
+            place = tuple(u * d for u, d in zip(tap[:-1], dilation[:-1], strict=True))
+            line = seen[(slice(None), *place)]  # [images, W, C]
+            y += positions(line, 1, tap[-1] * dilation[-1], width, strides[-1]) * weights
         return y
 
     _, y = lax.scan(lambda carry, start: (carry, row(rows, start)), None, starts)
-    return y.reshape(count, *outer, width, channels)
+    y = y.reshape(groups, *outer, images, width, channels)
+    return jnp.moveaxis(y, -3, 1).reshape(count, *outer, width, channels)
 
 
 def _rows_of(taps: jax.Array, ndim: int) -> list[jax.Array]:
