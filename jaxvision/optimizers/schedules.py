@@ -91,7 +91,7 @@ def cosine_schedule(
       end: the rate from step T on.
 
     Raises:
-      ValueError: if ``steps`` is not positive or the warm-up does not end before it.
+      ValueError: if ``steps`` is not positive, the warm-up does not end before it, or a rate of 0 has an end.
 
     References:
       Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts; Goyal et al. 2017, "Accurate, Large
@@ -105,7 +105,10 @@ def cosine_schedule(
     _check_steps(steps)
     if not 0 <= warmup_steps < steps:
         raise ValueError(f"warmup_steps: expected a number in [0, {steps}), got {warmup_steps}")
-    decay = optax.cosine_decay_schedule(learning_rate, steps - warmup_steps, alpha=end / learning_rate)
+    if learning_rate == 0 and end != 0:
+        raise ValueError(f"end: got {end} for a learning rate of 0, expected 0; there is nothing to decay")
+    share = end / learning_rate if learning_rate else 0.0
+    decay = optax.cosine_decay_schedule(learning_rate, steps - warmup_steps, alpha=share)
     if warmup_steps == 0:
         return decay
     warmup = optax.linear_schedule(warmup_start * learning_rate, learning_rate, warmup_steps)

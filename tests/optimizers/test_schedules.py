@@ -38,6 +38,13 @@ def test_cosine_formula_after_the_warmup() -> None:
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_rate_of_zero_stays_zero() -> None:
+    schedule = optimizers.cosine_schedule(0.0, steps=4, warmup_steps=1)
+    assert [float(schedule(step)) for step in range(5)] == [0.0] * 5
+    with pytest.raises(ValueError, match="end: got"):
+        optimizers.cosine_schedule(0.0, steps=4, end=0.1)
+
+
 def test_wrong_arguments_raise() -> None:
     with pytest.raises(ValueError, match="unknown schedule 'cosin'; close: 'cosine'"):
         optimizers.create_schedule("cosin", 0.1)
