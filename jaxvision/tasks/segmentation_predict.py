@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxvision.data import IMAGE_SUFFIXES, Normalize, Resize
 
-_BUCKET = 64  # sizes are padded to a multiple of this, so that few of them are compiled
+_BUCKET = 64  # images of many sizes are padded to a multiple of this, so that few sizes are compiled
 
 
 def predict_mask(
@@ -37,7 +37,9 @@ def predict_mask(
     record = {"image": image} if size is None else Resize(size)({"image": image}, rng)
     pixels = normalize(record, rng)["image"]
     rows, columns = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -rows % _BUCKET), (0, -columns % _BUCKET), (0, 0)))
+    # One given size is compiled once as it is: padding would change what the border sees from the training.
+    bucket = _BUCKET if size is None else 1
+    padded = np.pad(pixels, ((0, -rows % bucket), (0, -columns % bucket), (0, 0)))
     scores = np.asarray(logits(padded[None]))[0, :rows, :columns]  # [h, w, K]
     return _argmax_resized(scores, (height, width))
 
@@ -70,7 +72,11 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            )
             if not inside:
                 raise ValueError(f"{path}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
             found += inside
