@@ -179,7 +179,9 @@ def train(config: Config, resumed: Path | None) -> int:
     params = jax.eval_shape(task.init, jax.random.key(0))["params"]
     optimizer, learning_rate = config.optimizer.build(params, steps=config.run.steps)
     batches = config.data.batches(train_source, seed=config.run.seed)
-    variables = initial_variables(config.model, task)
+    # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
+    fresh = resumed is None or not training.holds_checkpoint(resumed)
+    variables = initial_variables(config.model, task) if fresh else None
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
     evaluator = Evaluator(config, task, placement)

@@ -40,6 +40,7 @@ from jaxvision.training.run import RESUMABLE as RESUMABLE
 from jaxvision.training.run import RunOptions as RunOptions
 from jaxvision.training.run import configure_devices as configure_devices
 from jaxvision.training.run import exit_code as exit_code
+from jaxvision.training.run import holds_checkpoint as holds_checkpoint
 from jaxvision.training.run import norm_axis as norm_axis
 from jaxvision.training.run import open_folder as open_folder
 from jaxvision.training.run import parse_command as parse_command

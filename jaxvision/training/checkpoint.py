@@ -181,7 +181,7 @@ class Checkpoint(Hook):
       placement: of the state.
       every: steps between saves.
       position: gives where the data stands: what was consumed, not what was prefetched.
-      hooks: whose memory goes along.
+      hooks: whose memory goes along, each of a class of its own.
     """
 
     def __init__(
@@ -214,7 +214,8 @@ class Checkpoint(Hook):
         started = time.perf_counter()
         # A step that was not finite is the NaN guard's matter, and belongs into no checkpoint.
         if bool(np.all(jax.device_get(progress.metrics["finite"]))):
-            position = {"data": self._position(), "hooks": [hook.memory() for hook in self._hooks]}
+            memories = {type(hook).__name__: hook.memory() for hook in self._hooks}
+            position = {"data": self._position(), "hooks": memories}
             # The copy is needed: on a CPU the fetched arrays are the device's own memory, which the next
             # step reuses while the save still runs in the background.
             state = jax.tree.map(np.array, self._placement.fetch(progress.state))
@@ -225,9 +226,13 @@ class Checkpoint(Hook):
 def resume(
     checkpoints: Checkpoints, state: TrainState, hooks: Sequence[Hook], *, step: int | None = None
 ) -> tuple[TrainState, Any]:
-    """Restores a state, gives the hooks their memory back, and returns the data's position."""
+    """Restores a state, gives the hooks their memory back, and returns the data's position.
+
+    Memory belongs to a hook by the name of its class: one that the run did not have before starts afresh.
+    """
     restored, position = checkpoints.restore(state, step=step)
-    for hook, memory in zip(hooks, position["hooks"], strict=True):
+    for hook in hooks:
+        memory = position["hooks"].get(type(hook).__name__)
         if memory is not None:
             hook.remember(memory)
     return restored, position["data"]

@@ -120,7 +120,7 @@ class StopOnSignal(Hook):
 
 
 class EarlyStopping(Hook):
-    """Stops when a score has not improved for ``patience`` evaluations.
+    """Stops when a score has not improved for more than ``patience`` evaluations.
 
     Args:
       metric: a name among the scores, such as ``"mean_iou"``.

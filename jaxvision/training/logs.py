@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jaxvision.core import write_atomically
 from jaxvision.training.fit import Hook, Progress
 
 
@@ -33,7 +34,9 @@ class JsonLines:
 
     def __init__(self, path: Path, *, step: int = 0) -> None:
         kept = [record for record in read_json_lines(path) if record["step"] <= step] if path.exists() else []
-        path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        # Whole or not at all: a kill or a full disk here would cost the records of the whole run.
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_atomically(path, lambda file: file.write(text.encode()))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:

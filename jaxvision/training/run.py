@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -61,24 +62,28 @@ class RunOptions:
     compilation_cache: bool = True
     """Keep compiled programs in the user's cache folder, so that the next run starts sooner."""
 
+    def __post_init__(self) -> None:
+        for name in ("log_every", "eval_every", "checkpoint_every", "monitor_every", "keep", "cpu_devices"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--run.{name.replace('_', '-')}: got {value}, expected 1 or more")
 
-RESUMABLE = tuple(
-    f"run.{name}"
-    for name in (
-        "name",
-        "folder",
-        "steps",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "monitor_every",
-        "keep",
-        "patience",
-        "parallel",
-        "devices",
-        "cpu_devices",
-        "compilation_cache",
-    )
+
+RESUMABLE = (
+    "data.workers",  # changes nothing in the batches
+    "run.name",
+    "run.folder",
+    "run.steps",
+    "run.log_every",
+    "run.eval_every",
+    "run.checkpoint_every",
+    "run.monitor_every",
+    "run.keep",
+    "run.patience",
+    "run.parallel",
+    "run.devices",
+    "run.cpu_devices",
+    "run.compilation_cache",
 )
 """Options that may change when a run is resumed; any other would make it another run."""
 
@@ -92,6 +97,8 @@ class RunConfig(Protocol):
 
 
 Config = TypeVar("Config", bound=RunConfig)
+
+_CHECKPOINTS = "checkpoints"  # in the run's folder
 
 
 def parse_command(
@@ -173,6 +180,11 @@ def open_folder(config: Config, label: str, resumed: Path | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / "config.json", config)
     return folder
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder holds a whole checkpoint, which :func:`train` then goes on from."""
+    return any(path.name.isdigit() for path in (folder / _CHECKPOINTS).glob("*"))
 
 
 def norm_axis(options: RunOptions, placement: Placement) -> str | None:
@@ -272,7 +284,7 @@ def train(
       CheckpointError: if a checkpoint cannot be written or does not fit.
       FloatingPointError: if the loss is no number.
     """
-    checkpoints = Checkpoints(folder / "checkpoints", keep=options.keep, best=metric)
+    checkpoints = Checkpoints(folder / _CHECKPOINTS, keep=options.keep, best=metric)
     early = [EarlyStopping(metric, patience=options.patience)] if options.patience is not None else []
 
     def create(given: Variables | None) -> TrainState:
@@ -314,8 +326,6 @@ def train(
 
 def exit_code(progress: Progress) -> int:
     """0 for a finished run, 128 + the signal's number for one that was stopped and can be resumed."""
-    import signal
-
     match = re.fullmatch(r"stopped by (SIG\w+)", progress.stop or "")
     return 128 + signal.Signals[match.group(1)] if match else 0
 
@@ -323,10 +333,14 @@ def exit_code(progress: Progress) -> int:
 def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Exception]]) -> None:
     """Runs a script's main function; a mistake of the user's ends it with a message instead of a traceback.
 
+    So does Ctrl-C where :class:`jaxvision.training.StopOnSignal` does not watch: before and after the loop.
     ``python -X dev`` shows the traceback as well.
     """
     try:
         code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
     except tuple(errors) as error:
         if sys.flags.dev_mode:
             raise

@@ -186,7 +186,7 @@ def test_resuming_as_another_run_is_refused(script, run, more, message):
         script.main(["--resume", str(run), *more])
 
 
-def test_resuming_a_checkpoint_of_another_class_count_is_refused(script, run, tmp_path):
+def test_resuming_a_checkpoint_of_another_network_is_refused(script, run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -194,6 +194,40 @@ def test_resuming_a_checkpoint_of_another_class_count_is_refused(script, run, tm
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="of another model, class count or optimizer"):
         script.main(["--resume", str(folder)])
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """A folder of images and masks with two classes."""
+    root = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for name, shape, high in (("images", (32, 32, 3), 256), ("masks", (32, 32), 2)):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(rng.integers(0, high, shape, dtype=np.uint8)).save(root / name / f"{index}.png")
+    (root / "classes.txt").write_text("sky\nground\n")
+    return root
+
+
+def test_resuming_with_another_class_count_is_refused(script, two_classes, tmp_path):
+    data = ("--data.source", "folder", "--data.root", str(two_classes))
+    assert script.main(_options(tmp_path, "two", *data, steps=2)) == 0
+    (two_classes / "classes.txt").write_text("sky\nground\nwater\n")
+    saved = sorted((tmp_path / "two" / "checkpoints").iterdir())
+    with pytest.raises(
+        CheckpointError, match=r"head/bias: the checkpoint has float32\[2\], this run float32\[3\]"
+    ):
+        script.main(["--resume", str(tmp_path / "two"), "--run.steps", "4"])
+    assert sorted((tmp_path / "two" / "checkpoints").iterdir()) == saved
+
+
+def test_a_resumed_run_may_begin_to_stop_early_and_needs_no_first_weights(script, run, tmp_path):
+    first = tmp_path / "first.safetensors"
+    shutil.copy(run / "weights.safetensors", first)
+    assert script.main(_options(tmp_path, "w", "--model.weights", str(first), steps=2)) == 0
+    first.unlink()
+    more = ("--run.steps", "4", "--run.patience", "3", "--data.workers", "0")
+    assert script.main(["--resume", str(tmp_path / "w"), *more]) == 0
 
 
 def test_there_must_be_a_run_to_resume(script, tmp_path):

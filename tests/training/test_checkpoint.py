@@ -181,6 +181,17 @@ def test_a_resumed_run_ends_where_the_unbroken_one_does(line_task, line_batches,
     assert _same(placement.fetch(rest.state), placement.fetch(whole.state))
 
 
+def test_a_hook_that_is_new_to_a_resumed_run_starts_afresh(line_task, placement, tmp_path):
+    state = jax.device_get(create_train_state(line_task, optax.sgd(0.1), seed=0))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, {"data": 5, "hooks": {}})
+    checkpoints.wait()
+    stopping = EarlyStopping("a", patience=3)
+    restored, taken = resume(checkpoints, state, [stopping])
+    assert _same(restored, state)
+    assert (taken, stopping.waited) == (5, 0)
+
+
 def test_neither_an_error_nor_a_bad_step_makes_a_checkpoint(line_task, line_batches, placement, tmp_path):
     class Fails(Hook):
         def after_step(self, progress):

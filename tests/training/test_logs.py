@@ -32,6 +32,20 @@ def test_a_terminal_gets_a_bar(line_run, line_batches, capsys):
     assert "4/4" in capsys.readouterr().out
 
 
+def test_a_failed_rewrite_keeps_the_records(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"kind": "train", "step": 1, "loss": 1.0}\n')
+    before = path.read_bytes()
+
+    def full_disk(*files):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jaxvision.core.files.os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        JsonLines(path, step=1)
+    assert path.read_bytes() == before
+
+
 def test_a_resumed_run_drops_the_records_that_it_makes_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
     first = JsonLines(path)
