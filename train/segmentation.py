@@ -112,10 +112,11 @@ def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | Non
     return zoo.create(options.name, **fields)
 
 
-def initial_variables(options: ModelOptions, task: training.Task) -> Any:
+def initial_variables(options: ModelOptions, task: training.Task, resumed: Path | None) -> Any:
     """Variables from a file of weights, or None to initialise all."""
     path = options.weights
-    if path is None:
+    # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
+    if path is None or (resumed is not None and training.holds_checkpoint(resumed)):
         return None
     if path.suffix == ".safetensors" and "config" in weights.read_metadata(path):
         variables = weights.read_variables(path)
@@ -179,9 +180,7 @@ def train(config: Config, resumed: Path | None) -> int:
     params = jax.eval_shape(task.init, jax.random.key(0))["params"]
     optimizer, learning_rate = config.optimizer.build(params, steps=config.run.steps)
     batches = config.data.batches(train_source, seed=config.run.seed)
-    # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
-    fresh = resumed is None or not training.holds_checkpoint(resumed)
-    variables = initial_variables(config.model, task) if fresh else None
+    variables = initial_variables(config.model, task, resumed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
     evaluator = Evaluator(config, task, placement)

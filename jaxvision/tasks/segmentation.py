@@ -55,18 +55,14 @@ def segmentation_loss(
       focal_gamma: exponent of the focal loss.
 
     Raises:
-      ValueError: for an unknown name, or none.
+      ValueError: for an unknown name, or none, or an option out of its range.
 
     >>> loss = segmentation_loss({"cross_entropy": 1.0})
     >>> terms = loss(jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 2, 2), jnp.int32), jnp.ones(1, bool))
     >>> round(float(terms["cross_entropy"].mean()), 4)  # the logarithm of 4
     1.3863
     """
-    unknown = sorted(set(weights) - set(LOSS_NAMES))
-    if unknown or not weights:
-        raise ValueError(
-            f"losses: got {', '.join(unknown) or 'none'}, expected some of {', '.join(LOSS_NAMES)}"
-        )
+    _check_loss_options(tuple(weights), label_smoothing, focal_gamma)
 
     def cross_entropy(logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
         losses = cross_entropy_loss(
@@ -101,6 +97,19 @@ def segmentation_loss(
         return terms
 
     return loss
+
+
+def _check_loss_options(names: tuple[str, ...], label_smoothing: float, focal_gamma: float) -> None:
+    """Here and not only when the loss is traced: a script has made the folder of its run by then."""
+    unknown = sorted(set(names) - set(LOSS_NAMES))
+    if unknown or not names:
+        raise ValueError(
+            f"losses: got {', '.join(unknown) or 'none'}, expected some of {', '.join(LOSS_NAMES)}"
+        )
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+    if focal_gamma < 0:
+        raise ValueError(f"focal_gamma: expected a number >= 0, got {focal_gamma}")
 
 
 def segmentation_task(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,8 +24,10 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
     Fields that are absent keep their defaults, so that files of an older version still load.
 
     Raises:
-      ValueError: for a name that is not a field, with the names that are.
+      ValueError: for a name that is not a field, with the names that are, or a value of another type.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{kind.__name__}: got {values!r}, expected an object of options by name")
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - names)
@@ -32,18 +35,30 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
         raise ValueError(
             f"{kind.__name__}: unknown {', '.join(unknown)}; expected some of {', '.join(sorted(names))}"
         )
-    return kind(**{name: _from_json(hints[name], value) for name, value in values.items()})
+    return kind(
+        **{name: _from_json(f"{kind.__name__}.{name}", hints[name], value) for name, value in values.items()}
+    )
 
 
-def _from_json(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+def _from_json(name: str, hint: Any, value: Any) -> Any:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # "X | None" is the only kind
+        (hint,) = (option for option in options if option is not types.NoneType)
+        return None if value is None else _from_json(name, hint, value)
+    if dataclasses.is_dataclass(hint):
         return config_from_dict(typing.cast(type, hint), value)
-    options = typing.get_args(hint)
-    if value is not None and (hint is Path or Path in options):
+    if origin is tuple and isinstance(value, list):
+        hints = options[:1] * len(value) if options[-1] is Ellipsis else options
+        if len(hints) == len(value):
+            return tuple(_from_json(name, *pair) for pair in zip(hints, value, strict=True))
+    elif hint is Path and isinstance(value, str):
         return Path(value)
-    if isinstance(value, list):
-        return tuple(_from_json(options[0] if options else None, item) for item in value)
-    return value
+    elif (origin is typing.Literal and value in options) or type(value) is hint:
+        return value
+    elif hint is float and type(value) is int:
+        return float(value)
+    expected = hint.__name__ if isinstance(hint, type) and not options else str(hint)
+    raise ValueError(f"{name}: got {value!r}, expected {expected.replace('typing.', '')}")
 
 
 def save_config(path: Path, config: Any) -> None:
@@ -56,7 +71,7 @@ def load_config(kind: type[Config], path: Path) -> Config:
     """Reads what :func:`save_config` wrote.
 
     Raises:
-      ValueError: if the file is missing, is not JSON, or names an unknown field.
+      ValueError: if the file is missing, is not JSON, or names an unknown field or a value of another type.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -307,7 +307,7 @@ def train(
         norms = placement.compile_count(make_gradient_norms(task, axis_name=placement.axis_name))
         monitors.append(GradientMonitor(norms, placement, files, every=options.monitor_every))
     hooks = [
-        NaNGuard(folder, placement, make_gradients(task, axis_name=placement.axis_name)),
+        NaNGuard(folder, placement, jax.jit(make_gradients(task, axis_name=placement.axis_name))),
         StopOnSignal(),
         Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe),
         *early,

@@ -158,7 +158,9 @@ def test_a_run_without_a_name_gets_the_next_number(script, tmp_path):
         (["--optimizer.name", "adamm"], "unknown optimizer 'adamm'"),
         (["--optimizer.schedule", "cosin"], "unknown schedule 'cosin'"),
         (["--optimizer.freeze", "encodr1*"], "encodr1"),
-        (["--loss.cross-entropy", "0"], "expected some of cross_entropy"),
+        (["--loss.cross-entropy", "0", "--loss.dice", "0"], "expected some of cross_entropy"),
+        (["--loss.label-smoothing", "2"], "label_smoothing"),
+        (["--loss.focal-gamma", "-1"], "focal_gamma"),
         (["--loss.class-weights", "1", "2"], "got 2 weights for 11 classes"),
         (["--data.source", "voc"], "needs --data.root"),
         (["--data.source", "voc", "--data.root", "absent"], "no such folder"),
@@ -207,6 +209,18 @@ def two_classes(tmp_path):
             Image.fromarray(rng.integers(0, high, shape, dtype=np.uint8)).save(root / name / f"{index}.png")
     (root / "classes.txt").write_text("sky\nground\n")
     return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_a_loss_that_is_no_number_names_the_layer_and_saves_the_batch(script, tmp_path, parallel):
+    options = ("--optimizer.name", "sgd", "--optimizer.schedule", "constant")
+    options += ("--optimizer.learning-rate", "1e38", "--run.parallel", parallel)
+    with pytest.raises(FloatingPointError, match=r"step 2: .* (gradients|params|model_state)/\w+"):
+        script.main(_options(tmp_path, "bad", *options))
+    with np.load(tmp_path / "bad" / "bad_batch_step2.npz") as batch:
+        assert batch["images"].shape == (8, 32, 32, 3)
+    assert not list((tmp_path / "bad" / "checkpoints").iterdir())
 
 
 def test_resuming_with_another_class_count_is_refused(script, two_classes, tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,10 +24,11 @@ class Run:
     model: Model = dataclasses.field(default_factory=Model)
     folder: Path | None = None
     rates: tuple[tuple[str, float], ...] = ()
+    mode: Literal["slow", "quick"] = "slow"
     steps: int = 10
 
 
-RUN = Run(Model("vgg", (8,)), Path("a/b"), (("head.*", 0.5),), 3)
+RUN = Run(Model("vgg", (8,)), Path("a/b"), (("head.*", 0.5),), "quick", 3)
 
 
 def test_a_saved_configuration_is_the_same(tmp_path):
@@ -48,6 +50,30 @@ def test_bad_files_are_named(tmp_path):
         load_config(Run, tmp_path / "cut.json")
     with pytest.raises(ValueError, match=r"Model: unknown depth; expected some of features, name"):
         config_from_dict(Run, {"model": {"depth": 3}})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"Run: got \[\], expected an object"),
+        ({"model": 3}, "Model: got 3, expected an object"),
+        ({"steps": "ten"}, r"Run\.steps: got 'ten', expected int"),
+        ({"steps": True}, r"Run\.steps: got True, expected int"),
+        ({"folder": 3}, r"Run\.folder: got 3, expected Path"),
+        ({"model": {"features": [1, "b"]}}, r"Model\.features: got 'b', expected int"),
+        ({"model": {"features": 8}}, r"Model\.features: got 8, expected tuple\[int, \.\.\.\]"),
+        ({"rates": [["head", 0.5, 1]]}, r"Run\.rates: got \['head', 0\.5, 1\], expected tuple\[str, float\]"),
+        ({"mode": "fast"}, r"Run\.mode: got 'fast', expected Literal\['slow', 'quick'\]"),
+    ],
+)
+def test_values_of_another_type_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        config_from_dict(Run, values)
+
+
+def test_a_whole_number_may_stand_for_a_real_one():
+    (pair,) = config_from_dict(Run, {"rates": [["head", 2]]}).rates
+    assert pair == ("head", 2.0) and type(pair[1]) is float
 
 
 def test_differences():
