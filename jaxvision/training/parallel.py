@@ -130,9 +130,12 @@ class PmapPlacement:
         )
 
     def shard(self, batch: Any) -> Any:
-        """Splits the first axis, N, into ``[devices, N / devices]``."""
+        """Splits the first axis, N, into ``[devices, N / devices]``, and copies each part to its device."""
         self.check_batch_size(_size(batch))
-        return jax.tree.map(lambda x: x.reshape(self.num_devices, -1, *x.shape[1:]), batch)
+        sharding = NamedSharding(Mesh(np.array(self.devices), (DATA_AXIS,)), PartitionSpec(DATA_AXIS))
+        return jax.tree.map(
+            lambda x: jax.device_put(x.reshape(self.num_devices, -1, *x.shape[1:]), sharding), batch
+        )
 
     def fetch(self, tree: Any) -> Any:
         """The first device's copy as numpy arrays."""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision.training import CheckpointError, read_json_lines
+from jaxvision.training import CheckpointError, parse_command, read_json_lines
 from jaxvision.weights import read_variables, read_weights
 
 SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
@@ -235,12 +235,18 @@ def test_resuming_with_another_class_count_is_refused(script, two_classes, tmp_p
     assert sorted((tmp_path / "two" / "checkpoints").iterdir()) == saved
 
 
+def test_options_that_change_no_number_may_change_in_a_resumed_run(script, run):
+    arguments = ["--resume", str(run), "--data.workers", "2", "--run.log-every", "1", "--run.keep", "5"]
+    config, folder = parse_command(script.Config, arguments, description="", program="")
+    assert (config.data.workers, config.run.keep, folder) == (2, 5, run)
+
+
 def test_a_resumed_run_may_begin_to_stop_early_and_needs_no_first_weights(script, run, tmp_path):
     first = tmp_path / "first.safetensors"
     shutil.copy(run / "weights.safetensors", first)
     assert script.main(_options(tmp_path, "w", "--model.weights", str(first), steps=2)) == 0
     first.unlink()
-    more = ("--run.steps", "4", "--run.patience", "3", "--data.workers", "0")
+    more = ("--run.steps", "4", "--run.patience", "3")
     assert script.main(["--resume", str(tmp_path / "w"), *more]) == 0
 
 
