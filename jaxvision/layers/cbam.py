@@ -11,6 +11,7 @@ from jaxvision.core import check_floating, check_layout
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.ops import global_average_pool, global_max_pool
+from jaxvision.ops.adaptive import first_maximum
 
 
 class ChannelAttention(nn.Module):
@@ -102,7 +103,8 @@ class SpatialAttention(nn.Module):
             )
         wide = jnp.promote_types(x.dtype, jnp.float32)
         mean = x.mean(-1, keepdims=True, dtype=wide).astype(x.dtype)
-        scores = jnp.concatenate([mean, x.max(-1, keepdims=True)], axis=-1)  # [N, H, W, 2]
+        highest = first_maximum(x, x.ndim - 1)[..., None]
+        scores = jnp.concatenate([mean, highest], axis=-1)  # [N, H, W, 2]
         scores = Conv(
             1,
             self.kernel_size,

@@ -53,6 +53,16 @@ def test_spatial_gate_reads_mean_first_and_maximum_second():
     np.testing.assert_allclose(y, np.asarray(x) * gate[:, None], rtol=1e-6)
 
 
+def test_gradient_of_equal_channels_goes_to_the_first():
+    """As of torch.max along an axis; torch.amax shares it."""
+    layer = SpatialAttention(kernel_size=1)
+    variables = {"params": {"conv": {"kernel": jnp.asarray([0.0, 1.0]).reshape(1, 1, 2, 1)}}}
+    x = jnp.ones((1, 1, 1, 3))
+    y = jax.jit(jax.grad(lambda x: layer.apply(variables, x, train=False).sum()))(x).ravel()
+    gate = 1 / (1 + np.exp(-1.0))
+    np.testing.assert_allclose(y, [gate + 3 * gate * (1 - gate), gate, gate], rtol=1e-6)
+
+
 def test_wrong_arguments_raise():
     def build(layer, shape, dtype=jnp.float32):
         x = jax.ShapeDtypeStruct(shape, dtype)

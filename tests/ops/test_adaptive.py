@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvision import ops
+from jaxvision.ops.adaptive import first_maximum
 
 X = jnp.zeros((1, 4, 4, 6))
 
@@ -20,6 +21,31 @@ def test_gradient_of_a_tie_goes_to_the_first_of_a_region():
     x = jnp.array([[1.0, 3.0, 3.0], [3.0, 2.0, 3.0]])[None, :, :, None]
     gradient = jax.jit(jax.grad(lambda x: ops.global_max_pool(x).sum()))(x)[0, :, :, 0]
     np.testing.assert_array_equal(gradient, [[0, 1, 0], [0, 0, 0]])
+
+
+MAXIMA = {
+    "global": ops.global_max_pool,
+    "adaptive": lambda x: ops.adaptive_max_pool(x, 2),
+    "channels": lambda x: ops.channel_max_pool(x, 4),
+    "maxout": lambda x: ops.maxout(x, 4),
+    "last axis": lambda x: first_maximum(x, x.ndim - 1),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_gradient_after_a_product_and_a_sum_is_whole(name):
+    """XLA may round ``x scale + bias`` in two ways in one program; with jnp.max these gradients are nan."""
+    shapes = ((2, 4, 6, 8), (8,), (8,))
+    rng = np.random.default_rng(0)
+    x, scale, bias = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+
+    def total(x, scale, bias):
+        y = MAXIMA[name](x * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(bias, x.shape))
+        return y.sum(), y
+
+    gradients, y = jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(x, scale, bias)
+    assert all(np.isfinite(each).all() for each in gradients)
+    assert float(gradients[2].sum()) == y.size
 
 
 def test_nan_and_infinities_come_through():
