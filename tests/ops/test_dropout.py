@@ -108,3 +108,28 @@ def test_wrong_ranks():
         ops.channel_dropout(jax.random.key(0), jnp.ones((2, 4)), rate=0.5)
     with pytest.raises(ValueError, match=r"x: expected \[N, ...\], got \[\]; add a batch axis"):
         ops.drop_path(jax.random.key(0), jnp.float32(1.0), rate=0.5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("shape", [(400, 3), (400, 2, 3, 4)])
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.75, 1.0])
+def test_drop_path_equals_stochastic_depth(rate, shape):
+    """The draws are not torchvision's: which samples are kept differs, what is done to them must not."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    leaf = torch.from_numpy(x).requires_grad_()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = torchvision.ops.stochastic_depth(leaf, rate, "row", training=True)
+    (their_gradient,) = torch.autograd.grad(theirs.sum(), leaf)
+    ours, pull = jax.vjp(lambda x: ops.drop_path(jax.random.key(0), x, rate=rate), jnp.asarray(x))
+    pairs = [(np.asarray(ours), theirs.detach().numpy()), (np.asarray(pull(ours * 0 + 1)[0]), their_gradient)]
+    kept = [y.reshape(len(x), -1).any(1) for y in pairs[0]]
+    for mine, yours in pairs:
+        both, neither = kept[0] & kept[1], ~kept[0] & ~kept[1]
+        np.testing.assert_allclose(mine[both], yours[both], rtol=1e-6)
+        np.testing.assert_array_equal(mine[neither], yours[neither])
+    for mask in kept:
+        assert within_binomial(mask.sum(), len(x), 1 - rate)
+    assert (kept[0] & kept[1]).any() == (rate < 1)
