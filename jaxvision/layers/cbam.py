@@ -10,8 +10,7 @@ from jax.typing import DTypeLike
 from jaxvision.core import check_floating, check_layout
 from jaxvision.layers.conv import Conv
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
-from jaxvision.ops import global_average_pool, global_max_pool
-from jaxvision.ops.adaptive import first_maximum
+from jaxvision.ops import channel_max_pool, global_average_pool, global_max_pool
 
 
 class ChannelAttention(nn.Module):
@@ -103,7 +102,7 @@ class SpatialAttention(nn.Module):
             )
         wide = jnp.promote_types(x.dtype, jnp.float32)
         mean = x.mean(-1, keepdims=True, dtype=wide).astype(x.dtype)
-        highest = first_maximum(x, x.ndim - 1)[..., None]
+        highest = channel_max_pool(x, x.shape[-1])
         scores = jnp.concatenate([mean, highest], axis=-1)  # [N, H, W, 2]
         scores = Conv(
             1,

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.core import check_floating
+from jaxvision.ops.pooling import channel_max_pool
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -270,7 +271,7 @@ def glu(x: jax.Array, *, axis: int = -1) -> jax.Array:
 
 
 def maxout(x: jax.Array, pieces: int) -> jax.Array:
-    """Maximum over groups of ``pieces`` neighbouring channels.
+    """Maximum over groups of ``pieces`` neighbouring channels: :func:`jaxvision.ops.channel_max_pool`.
 
     .. math:: y_i = \\max_{j < k} x_{k i + j}
 
@@ -297,11 +298,7 @@ def maxout(x: jax.Array, pieces: int) -> jax.Array:
     check_floating(x=x)
     if pieces < 1 or x.shape[-1] % pieces:
         raise ValueError(f"pieces: expected a divisor of the {x.shape[-1]} channels of x, got {pieces}")
-    grouped = x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces)
-    # By its index: the derivative of jnp.max divides by the number of elements that it finds equal to the
-    # maximum, and was nan after a linear layer compiled without XLA's optimisations.
-    largest = jnp.expand_dims(grouped.argmax(-1), -1)
-    return jnp.take_along_axis(grouped, largest, -1).squeeze(-1)
+    return channel_max_pool(x, pieces)
 
 
 def softmax(x: jax.Array, *, axis: int = -1) -> jax.Array:

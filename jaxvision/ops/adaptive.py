@@ -101,7 +101,7 @@ def global_max_pool(x: jax.Array) -> jax.Array:
     """
     _check_any_rank(x)
     _check_pixels(x)
-    return first_maximum(x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]), 1)
+    return _first_maximum(x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]), 1)
 
 
 def spatial_pyramid_pool(x: jax.Array, *, levels: Sequence[int] = (1, 2, 4), mode: str = "max") -> jax.Array:
@@ -197,10 +197,10 @@ def _max_regions(x: jax.Array, axis: int, count: int) -> jax.Array:
         length = int((stops - starts).max())
         pixels = np.minimum(starts[:, None] + np.arange(length), stops[:, None] - 1)  # [count, length]
         x = jnp.take(x, pixels.ravel(), axis)
-    return first_maximum(x.reshape(*x.shape[:axis], count, length, *x.shape[axis + 1 :]), axis + 1)
+    return _first_maximum(x.reshape(*x.shape[:axis], count, length, *x.shape[axis + 1 :]), axis + 1)
 
 
-def first_maximum(x: jax.Array, axis: int) -> jax.Array:
+def _first_maximum(x: jax.Array, axis: int) -> jax.Array:
     """Maximum along an axis whose gradient goes to the first of equal elements; the first nan wins.
 
     Picked out by a comparison of positions, which is vectorised on a CPU; argmax and gathers are not. The

@@ -206,7 +206,15 @@ def channel_max_pool(x: jax.Array, size: int) -> jax.Array:
     (size,) = as_sizes("size", (size,), rank=1)
     if x.shape[-1] % size:
         raise ValueError(f"size: expected a divisor of the {x.shape[-1]} channels, got {size}")
-    return _chain_of_maxima(x, x.ndim - 1, size, size, 1, x.shape[-1] // size)
+    count = x.shape[-1] // size
+    if size <= 2:
+        return _chain_of_maxima(x, x.ndim - 1, size, size, 1, count)
+    # By its index: selections in turn are slow to differentiate where there are many. The derivative of
+    # jnp.max divides by the number of elements that it finds equal to the maximum, and was nan after a
+    # product and a sum compiled without XLA's optimisations.
+    grouped = x.reshape(*x.shape[:-1], count, size)
+    largest = jnp.expand_dims(grouped.argmax(-1), -1)
+    return jnp.take_along_axis(grouped, largest, -1).squeeze(-1)
 
 
 def read_sliding(
