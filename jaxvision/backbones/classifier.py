@@ -1,5 +1,7 @@
 """Classification heads for any backbone that returns ``{"c1": ..., "c5": ...}``."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -76,7 +78,7 @@ class VGGClassifier(nn.Module):
         """
         x = self.backbone(images, train=train)["c5"]
         x = adaptive_average_pool(x, 7)  # [N, 7, 7, C5]
-        x = x.reshape(x.shape[0], -1)  # [N, 49 * C5]
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # [N, 49 * C5]; -1 fails on an empty batch
         for name in ("fc6", "fc7"):
             x = nn.relu(self._dense(self.hidden, name)(x))  # [N, hidden]
             x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)

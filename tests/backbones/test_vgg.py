@@ -160,3 +160,11 @@ def test_wrong_images_raise(images, message):
 def test_unknown_variant_names_the_nearest():
     with pytest.raises(ValueError, match=r"unknown VGG variant 'vgg18'.*vgg1"):
         vgg("vgg18")
+
+
+def test_an_empty_batch_has_no_logits():
+    for head in (PooledClassifier, VGGClassifier):
+        model = head(vgg("vgg11"), 5)
+        images = jax.ShapeDtypeStruct((0, 32, 32, 3), jnp.float32)
+        run = functools.partial(model.init_with_output, train=False)
+        assert jax.eval_shape(run, jax.random.key(0), images)[0].shape == (0, 5)
