@@ -71,7 +71,7 @@ class Config:
         default_factory=lambda: SegmentationLossOptions(dice=1.0)
     )
     optimizer: optimizers.OptimizerOptions = dataclasses.field(
-        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=3e-3, warmup_steps=100)
+        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=3e-3)
     )
     run: training.RunOptions = dataclasses.field(
         default_factory=lambda: training.RunOptions(

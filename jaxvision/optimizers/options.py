@@ -21,8 +21,8 @@ class OptimizerOptions:
     """The greatest learning rate."""
     schedule: str = "cosine"
     """constant, step, poly or cosine."""
-    warmup_steps: int = 0
-    """Linear warm-up of the cosine schedule."""
+    warmup_steps: int | None = None
+    """Updates of linear warm-up of the cosine schedule; by default a fortieth of the run."""
     milestones: tuple[int, ...] = ()
     """Steps at which the step schedule multiplies the rate by gamma."""
     gamma: float = 0.1
@@ -70,10 +70,11 @@ class OptimizerOptions:
           ValueError: for an unknown name, a pattern that matches nothing, a number out of range.
         """
         updates = max(steps // self.accumulate, 1) if self.accumulate > 0 else steps
+        warmup = updates // 40 if self.warmup_steps is None else self.warmup_steps
         extras: dict[str, dict[str, Any]] = {
             "step": {"milestones": self.milestones, "gamma": self.gamma},
             "poly": {"steps": updates, "power": self.power},
-            "cosine": {"steps": updates, "warmup_steps": self.warmup_steps},
+            "cosine": {"steps": updates, "warmup_steps": warmup},
         }
         schedule = create_schedule(self.schedule, self.learning_rate, **extras.get(self.schedule, {}))
         options: dict[str, Any] = {}

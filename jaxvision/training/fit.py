@@ -91,7 +91,11 @@ def fit(
         iterator = iter(batches)
         while progress.step < steps and progress.stop is None:
             asked = time.perf_counter()
-            batch = next(iterator, None)
+            try:
+                batch = next(iterator, None)
+            except Exception:
+                progress.stop = "the data could not be read"  # the state is good: hooks may save it
+                raise
             progress.waited += time.perf_counter() - asked
             if batch is None:
                 progress.stop = "the data ended"

@@ -111,9 +111,7 @@ def test_effective_kernel_size_of_the_guide():
 
 
 def test_wrong_arguments():
-    with pytest.raises(
-        ValueError, match=r"no equal padding .* even kernel \[3, 4\]; give that of each"
-    ):
+    with pytest.raises(ValueError, match=r"no equal padding .* even kernel \[3, 4\]; give that of each"):
         ops.same_padding((3, 4))
     assert ops.same_padding(2, dilation=2) == (1, 1)  # an even kernel whose span is odd
     with pytest.raises(ValueError, match="kernel_size: expected an integer or one integer for each"):

@@ -2,9 +2,11 @@
 
 import csv
 import importlib.util
+import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -300,29 +302,26 @@ def test_an_interrupt_saves_and_the_run_goes_on(script, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
-    """``kill -9`` ten times, each at a moment that the clock and not the loop decides."""
+    """``kill -9`` ten times, each some random lines and milliseconds after the loop has started."""
     options = ["--optimizer.ema", "0.9", "--model.dropout", "0.3", "--run.checkpoint-every", "5"]
-    whole = _child(*_options(tmp_path, "whole", *options, steps=400))
+    steps = 600  # ten lives of up to 20 lines, two steps a line, cannot use them up
+    whole = _child(*_options(tmp_path, "whole", *options, steps=steps))
     shown, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, shown
     draw = random.Random(0)
-    child = _child(*_options(tmp_path, "killed", *options, steps=400))
-    killed = 0
+    folder, reached = tmp_path / "killed", []
+    child = _child(*_options(tmp_path, "killed", *options, steps=steps))
     for _ in range(10):
-        time.sleep(draw.uniform(3.0, 7.0))
-        if child.poll() is None:
-            killed += 1
-            child.send_signal(signal.SIGKILL)
+        lines = (line for line in child.stdout if line.startswith("step "))
+        last = list(itertools.islice(lines, draw.randint(1, 20)))[-1]
+        time.sleep(draw.uniform(0, 0.05))
+        assert child.poll() is None, "the run ended before it could be killed"
+        child.kill()
         child.communicate(timeout=60)
-        folder = tmp_path / "killed"
-        again = (
-            ["--resume", folder]
-            if (folder / "config.json").exists()
-            else _options(tmp_path, "killed", *options, steps=400)
-        )
-        child = _child(*again)
+        reached.append(int(re.match(r"step (\d+)", last)[1]))
+        child = _child("--resume", folder)
+    assert max(reached) > 50, "no life got past a few checkpoints"
     shown, _ = child.communicate(timeout=300)
     assert child.returncode == 0, shown
-    assert killed >= 5
     first, second = (read_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "killed"))
     assert all(np.array_equal(first[name], second[name]) for name in first)

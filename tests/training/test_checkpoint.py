@@ -207,3 +207,20 @@ def test_neither_an_error_nor_a_bad_step_makes_a_checkpoint(line_task, line_batc
     with pytest.raises(RuntimeError, match="broken"):
         fit(state, step, line_batches, [save, Fails()], steps=10)
     assert checkpoints.steps() == [2]
+
+
+def test_data_that_cannot_be_read_ends_the_run_with_its_steps_saved(
+    line_task, line_batches, placement, tmp_path
+):
+    def batches():
+        yield from line_batches[:3]
+        raise ValueError("frame7.png: truncated")
+
+    optimizer = optax.adam(0.1)
+    step = placement.compile_step(make_train_step(line_task, optimizer))
+    checkpoints = Checkpoints(tmp_path)
+    hook = Checkpoint(checkpoints, placement, every=100, position=lambda: None)
+    state = placement.place(create_train_state(line_task, optimizer, seed=0))
+    with pytest.raises(ValueError, match="frame7"):
+        fit(state, step, batches(), [hook], steps=10)
+    assert checkpoints.steps() == [3]
