@@ -53,7 +53,8 @@ class Embed(nn.Module):
           x: ``[..., features]``, floating.
 
         Returns:
-          Logits ``[..., V]``, ``x @ embedding.T``, of the table as it is, without ``max_norm``.
+          Logits ``[..., V]``, ``x @ embedding.T``, of the table as it is, without ``max_norm``; float32 at
+          least, whatever ``dtype`` the product is of.
 
         Raises:
           ValueError: if ``x`` is not floating or of another width.
@@ -64,7 +65,7 @@ class Embed(nn.Module):
         check_layout("x", x, f"... {self.features}")
         check_floating(x=x)
         x, table = promote_dtype(x, self.embedding, dtype=self.dtype)
-        return x @ table.T
+        return jnp.matmul(x, table.T, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
 
     def _init_table(self, key: jax.Array) -> jax.Array:
         table = self.embedding_init(key, (self.num_embeddings, self.features), jnp.float32)

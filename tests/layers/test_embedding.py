@@ -63,6 +63,12 @@ def test_attend_scores_against_every_row_of_the_same_table():
         embed.apply(variables, x[..., :2], method="attend")
 
 
+def test_logits_of_tied_weights_are_float32_also_in_bfloat16():
+    embed, x = Embed(5, 4, dtype=jnp.bfloat16), jnp.ones((2, 4), jnp.bfloat16)
+    variables = jax.jit(lambda key: embed.init(key, x, method="attend"))(jax.random.key(0))
+    assert embed.apply(variables, x, method="attend").dtype == jnp.float32
+
+
 def test_widths_of_the_rule():
     assert entity_widths((1, 2, 3, 99, 100, 10**6)) == (1, 1, 2, 50, 50, 50)
 
