@@ -24,6 +24,8 @@ class Net(nn.Module):
         x = ConvNormAct(4, norm=functools.partial(BatchNorm, axis_name=self.axis_name))(x, train=train)
         x = ops.max_pool(x, 2)
         x = Conv(4, 1)(x)  # a matrix product
+        x = Conv(4, 3, padding=1, groups=4)(x)  # depthwise: rows of one image, or of several
+        x = Conv(4, 3, padding=1, groups=2)(x)  # block-diagonal
         x = Conv(32, 3, padding=1)(x)  # by patches on eight devices; native on one
         return ConvTranspose(3, 4, 2, 1)(x)
 
