@@ -234,7 +234,9 @@ def write_report(
 
     rng = np.random.default_rng(0)  # neither transform draws from it
     resize, normalize = Resize(config.data.size), config.data.normalize()
-    records = [resize(source[index], rng) for index in range(min(6, len(source)))]
+    # Spread over the source: neighbouring images are often frames of one video.
+    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round().astype(int)
+    records = [resize(source[index], rng) for index in chosen]
     images = np.stack([normalize(record, rng)["image"] for record in records])
     labels = np.asarray(jax.jit(task.predict)(variables, images))
     examples = [(r["image"], r["mask"], p) for r, p in zip(records, labels, strict=True)]
