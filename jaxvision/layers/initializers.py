@@ -207,7 +207,13 @@ def orthogonal(*, gain: float = 1.0) -> Initializer:
     >>> bool(jnp.allclose(kernel.T @ kernel, jnp.eye(4), atol=1e-5))
     True
     """
-    return jax.nn.initializers.orthogonal(gain)
+    draw = jax.nn.initializers.orthogonal(gain)
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        wide = jnp.promote_types(dtype, jnp.float32)  # there is no QR decomposition in bfloat16
+        return draw(key, shape, wide).astype(dtype)
+
+    return init
 
 
 def truncated_normal(
