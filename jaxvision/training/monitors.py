@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxvision.core import Term, flatten_paths
+from jaxvision.core import flatten_paths
 from jaxvision.training.fit import Hook, Progress
 from jaxvision.training.logs import Writer
 from jaxvision.training.parallel import Placement
 from jaxvision.training.state import TrainState
+from jaxvision.training.step import global_gradients
 from jaxvision.training.task import Batch, Task
 
 _NAMED = 5  # layers named in one line of the terminal
@@ -188,20 +189,8 @@ def make_gradient_norms(
       axis_name: the device axis under ``pmap``, as :func:`jaxvision.training.make_train_step` takes it.
     """
 
-    def total(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
     def norms(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-
-        def objective(params: Any) -> jax.Array:
-            terms, _ = task.loss(params, state.model_state, batch, key)
-            means = (Term(term.total, total(term.weight)).mean() for term in terms.values())
-            return sum(means, start=jnp.float32(0.0))
-
-        return layer_norms(total(jax.grad(objective)(state.params)))
+        return layer_norms(global_gradients(task, state, batch, axis_name)[0])
 
     return norms
 

@@ -31,22 +31,8 @@ def make_train_step(
       A step. Metrics, float32 scalars: ``loss``, each term by name, ``gradient_norm``; ``finite`` bool.
     """
 
-    def total(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-
-        def objective(params: Any) -> tuple[jax.Array, Any]:
-            terms, model_state = task.loss(params, state.model_state, batch, key)
-            # Each device divides by the weight of all: its part of the one global mean.
-            means = {name: Term(term.total, total(term.weight)).mean() for name, term in terms.items()}
-            return sum(means.values(), start=jnp.float32(0.0)), (means, model_state)
-
-        gradients, (means, model_state) = jax.grad(objective, has_aux=True)(state.params)
-        gradients, means = total((gradients, means))
+        gradients, means, model_state = global_gradients(task, state, batch, axis_name)
         if axis_name is not None:  # equal where BatchNorm is synced, else the mean of the devices' statistics
             model_state = jax.lax.pmean(model_state, axis_name)
         loss = sum(means.values(), start=jnp.float32(0.0))
@@ -64,6 +50,29 @@ def make_train_step(
         return new, {"loss": loss, **means, "gradient_norm": gradient_norm, "finite": finite}
 
     return step
+
+
+def global_gradients(
+    task: Task, state: TrainState, batch: Batch, axis_name: str | None
+) -> tuple[Any, Metrics, Any]:
+    """Gradients and terms of the loss of the whole batch, over all devices, and this device's model state."""
+
+    def total(tree: Any) -> Any:
+        return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    if axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+    def objective(params: Any) -> tuple[jax.Array, Any]:
+        terms, model_state = task.loss(params, state.model_state, batch, key)
+        # Each device divides by the weight of all: its part of the one global mean.
+        means = {name: Term(term.total, total(term.weight)).mean() for name, term in terms.items()}
+        return sum(means.values(), start=jnp.float32(0.0)), (means, model_state)
+
+    gradients, (means, model_state) = jax.grad(objective, has_aux=True)(state.params)
+    gradients, means = total((gradients, means))
+    return gradients, means, model_state
 
 
 def make_count_step(task: Task, *, axis_name: str | None = None) -> Callable[[Any, Batch], Any]:
