@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation against torchvision; its widths, derivatives and errors."""
+"""Squeeze-and-excitation: its widths, derivatives and errors."""
 
 import functools
 
@@ -7,31 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.residual_block_cases import CASES as ALL
-from oracles.residual_block_cases import check_against, check_transformations, recorded
 
 from jaxvision.layers import SqueezeExcitation
-
-CASES = {name: case for name, case in ALL.items() if name.startswith("squeeze")}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_equals_recorded_torch(name):
-    check_against(CASES[name], recorded(name))
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("name", CASES)
-def test_equals_live_torch(name):
-    pytest.importorskip("torch")
-    from oracles.torch_residual_blocks import torch_outputs
-
-    check_against(CASES[name], torch_outputs(name, CASES[name]))
-
-
-@pytest.mark.parametrize("name", ["squeeze"])
-def test_goes_through_every_transformation(name):
-    check_transformations(CASES[name])
 
 
 @pytest.mark.parametrize(
