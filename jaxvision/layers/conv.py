@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_layout
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.ops.convolution import convolution, transposed_convolution
-from jaxvision.ops.windows import LAYOUTS, Padding, Size, Sizes, as_sizes, window_rank
+from jaxvision.ops.windows import Padding, Size, Sizes, as_sizes, check_slid_over, window_rank
 
 
 class Conv(nn.Module):
@@ -51,7 +50,7 @@ class Conv(nn.Module):
         Raises:
           ValueError: as :func:`jaxvision.ops.convolution`.
         """
-        window = _check_input(x, self.kernel_size, self.features, self.groups)
+        window = kernel_window(x, self.kernel_size, self.features, self.groups)
         shape = (*window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
@@ -64,7 +63,7 @@ class Conv(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+        return add_bias(y, bias)
 
 
 class ConvTranspose(nn.Module):
@@ -107,7 +106,7 @@ class ConvTranspose(nn.Module):
         Raises:
           ValueError: as :func:`jaxvision.ops.transposed_convolution`.
         """
-        window = _check_input(x, self.kernel_size, self.features, self.groups)
+        window = kernel_window(x, self.kernel_size, self.features, self.groups)
         shape = (*window, x.shape[-1], self.features // self.groups)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
@@ -121,16 +120,24 @@ class ConvTranspose(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+        return add_bias(y, bias)
 
 
-def _check_input(x: jax.Array, kernel_size: Size, features: int, groups: int) -> Sizes:
-    """Checks the input of a layer; returns the size of its kernel, one number an axis."""
+def kernel_window(x: jax.Array, kernel_size: Size, features: int, groups: int) -> Sizes:
+    """Checks the input of a convolution layer; returns the size of its kernel, one number an axis.
+
+    Raises:
+      ValueError: if the input is not what a kernel of that size slides over, or the groups do not divide.
+    """
     rank = window_rank("kernel_size", kernel_size)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"a kernel of size {kernel_size} slides over [{layout}]")
+    check_slid_over("x", x, rank, cause=f"a kernel of size {kernel_size} slides over")
     if groups < 1 or x.shape[-1] % groups or features % groups:
         raise ValueError(
             f"groups: expected a divisor of {x.shape[-1]} input and {features} output channels, got {groups}"
         )
     return as_sizes("kernel_size", kernel_size, rank=rank)
+
+
+def add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """``[..., C]`` plus ``[C]``, or as it is without a bias."""
+    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

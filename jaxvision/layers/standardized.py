@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_layout
+from jaxvision.layers.conv import add_bias, kernel_window
 from jaxvision.layers.initializers import Initializer, he_normal_fan_in
 from jaxvision.ops.convolution import convolution
 from jaxvision.ops.normalization import weight_standardize
-from jaxvision.ops.windows import LAYOUTS, Padding, Size, as_sizes, window_rank
+from jaxvision.ops.windows import Padding, Size
 
 
 class StandardizedConv(nn.Module):
@@ -72,14 +72,7 @@ class StandardizedConv(nn.Module):
         Raises:
           ValueError: as :func:`jaxvision.ops.convolution`.
         """
-        rank = window_rank("kernel_size", self.kernel_size)
-        check_layout("x", x, LAYOUTS[rank], remedy=f"a kernel of size {self.kernel_size} slides over that")
-        if self.groups < 1 or x.shape[-1] % self.groups or self.features % self.groups:
-            raise ValueError(
-                f"groups: expected a divisor of {x.shape[-1]} input and {self.features} output channels, got "
-                f"{self.groups}"
-            )
-        window = as_sizes("kernel_size", self.kernel_size, rank=rank)
+        window = kernel_window(x, self.kernel_size, self.features, self.groups)
         shape = (*window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
@@ -97,4 +90,4 @@ class StandardizedConv(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+        return add_bias(y, bias)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxvision.core import check_floating, check_layout
-from jaxvision.ops.windows import LAYOUTS, Size, as_sizes, window_rank
+from jaxvision.core import check_floating
+from jaxvision.ops.windows import LAYOUTS, Size, as_sizes, check_slid_over, window_rank
 
 
 def adaptive_average_pool(x: jax.Array, output_size: Size) -> jax.Array:
@@ -145,8 +145,7 @@ def _over_axes(
 ) -> jax.Array:
     """Pools one axis after the other, the last one first."""
     rank = window_rank("output_size", output_size)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"the output size {output_size} is one of [{layout}]")
+    check_slid_over("x", x, rank, cause=f"the output size {output_size} is one of")
     check_floating(x=x)
     counts = as_sizes("output_size", output_size, rank=rank)
     _check_pixels(x)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating
 from jaxvision.ops.arithmetic import convolution_output_size, transposed_convolution_output_size
 from jaxvision.ops.depthwise import tap_depthwise_convolution
 from jaxvision.ops.formulations import (
@@ -24,7 +24,7 @@ from jaxvision.ops.formulations import (
     phase_transposed_convolution,
     stacked_convolution,
 )
-from jaxvision.ops.windows import LAYOUTS, Padding, Pair, Size, Sizes, as_padding, as_sizes
+from jaxvision.ops.windows import LAYOUTS, Padding, Pair, Size, Sizes, as_padding, as_sizes, check_slid_over
 
 _FEW_PIXELS = 2
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
@@ -226,8 +226,7 @@ def _check_operands(x: jax.Array, kernel: jax.Array) -> int:
             f"kernel: expected [kh, kw, in, out], [kt, in, out] or [kt, kh, kw, in, out], got "
             f"{list(kernel.shape)}"
         )
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"a kernel of {kernel.ndim} axes slides over [{layout}]")
+    check_slid_over("x", x, rank, cause=f"a kernel of {kernel.ndim} axes slides over")
     check_floating(x=x, kernel=kernel)
     if x.dtype != kernel.dtype:
         raise ValueError(f"kernel: expected the dtype of x ({x.dtype}), got {kernel.dtype}; cast one of them")

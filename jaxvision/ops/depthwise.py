@@ -47,7 +47,7 @@ def _convolve(
 ) -> jax.Array:
     """Gathers: every output pixel reads its window from the padded image."""
     shifted = kernel_taps(x, window, strides, padding, dilation)
-    products = [pixels * tap for (_, pixels), tap in zip(shifted, _rows_of(taps, x.ndim), strict=True)]
+    products = [pixels * tap for pixels, tap in zip(shifted, _rows_of(taps, x.ndim), strict=True)]
     return functools.reduce(jnp.add, products)
 
 

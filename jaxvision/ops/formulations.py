@@ -50,7 +50,7 @@ def patch_convolution(
     its gradients read the kernel as it lies in memory.
     """
     *window, channels, features = kernel.shape
-    taps = [tap for _, tap in kernel_taps(x, window, strides, padding, dilation)]
+    taps = kernel_taps(x, window, strides, padding, dilation)
     patches = taps[0] if len(taps) == 1 else jnp.concatenate(taps, -1)  # [N, H', W', kh kw Cin]
     product = patches.reshape(-1, math.prod(window) * channels) @ kernel.reshape(-1, features)
     return product.reshape(*patches.shape[:-1], features)
@@ -58,8 +58,8 @@ def patch_convolution(
 
 def kernel_taps(
     x: jax.Array, window: Sequence[int], strides: Sizes, padding: Sequence[Pair], dilation: Sizes
-) -> list[tuple[Sizes, jax.Array]]:
-    """Index of each kernel tap, in row-major order, and the pixels that it meets, ``[N, H', W', Cin]``."""
+) -> list[jax.Array]:
+    """The pixels that each kernel tap meets, ``[N, H', W', Cin]``, taps in row-major order."""
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     output = [
         window_output_size(*axis)
@@ -72,7 +72,7 @@ def kernel_taps(
             zip(tap, dilation, output, strides, strict=True), start=1
         ):
             seen = positions(seen, axis, place * spread, count, stride)
-        taps.append((tap, seen))
+        taps.append(seen)
     return taps
 
 
@@ -81,12 +81,9 @@ def stacked_convolution(
 ) -> jax.Array:
     """Convolution of video as one of images: the frames that a kernel spans are stacked into channels."""
     depth, *window, channels, features = kernel.shape
-    frames = [
-        tap
-        for _, tap in kernel_taps(
-            x, (depth, 1, 1), (strides[0], 1, 1), (padding[0], (0, 0), (0, 0)), (dilation[0], 1, 1)
-        )
-    ]
+    frames = kernel_taps(
+        x, (depth, 1, 1), (strides[0], 1, 1), (padding[0], (0, 0), (0, 0)), (dilation[0], 1, 1)
+    )
     stacked = jnp.concatenate(frames, -1)  # [N, T', H, W, kt Cin]
     images = stacked.reshape(-1, *stacked.shape[2:])
     flat = jnp.moveaxis(kernel, 0, -3).reshape(*window, depth * channels, features)
@@ -196,22 +193,37 @@ def native_max_pool(x: jax.Array, window: Sizes, strides: Sizes, padding: Sequen
     )
 
 
-def select_max_pool(x: jax.Array, window: Sizes, strides: Sizes, padding: Sequence[Pair]) -> jax.Array:
+def select_max_pool(
+    x: jax.Array,
+    window: Sizes,
+    strides: Sizes,
+    padding: Sequence[Pair],
+    *,
+    dilation: Sizes | None = None,
+) -> jax.Array:
     """Max pooling as a chain of selections between strided slices, along rows and then between rows.
 
     The first of equal elements wins each time, so it is the first of the window in row-major order; a nan
     wins over everything, as in the native op.
     """
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
-    for axis in range(len(window), 0, -1):
-        length, stride = window[axis - 1], strides[axis - 1]
-        count = (x.shape[axis] - length) // stride + 1
-        best = positions(x, axis, 0, count, stride)
-        for tap in range(1, length):
-            rival = positions(x, axis, tap, count, stride)
-            best = jnp.where((rival > best) | (rival != rival), rival, best)
-        x = best
+    spreads = (1,) * len(window) if dilation is None else dilation
+    axes = zip(window, strides, spreads, strict=True)
+    for axis, (length, stride, spread) in reversed(list(enumerate(axes, start=1))):
+        count = window_output_size(x.shape[axis], length, stride, (0, 0), spread)
+        x = chain_of_maxima(x, axis, length, stride, spread, count)
     return x
+
+
+def chain_of_maxima(
+    x: jax.Array, axis: int, window: int, stride: int, dilation: int, count: int
+) -> jax.Array:
+    """Maxima of ``count`` windows along one axis; the first of equal elements and the last nan win."""
+    best = positions(x, axis, 0, count, stride)
+    for tap in range(1, window):
+        rival = positions(x, axis, tap * dilation, count, stride)
+        best = jnp.where((rival > best) | (rival != rival), rival, best)
+    return best
 
 
 def positions(x: jax.Array, axis: int, start: int, count: int, stride: int) -> jax.Array:

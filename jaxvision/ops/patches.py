@@ -15,7 +15,17 @@ import jax.numpy as jnp
 from jaxvision.core import check_layout
 from jaxvision.ops.arithmetic import convolution_output_size
 from jaxvision.ops.formulations import kernel_taps
-from jaxvision.ops.windows import LAYOUTS, Padding, Pair, Size, Sizes, as_padding, as_sizes, window_rank
+from jaxvision.ops.windows import (
+    LAYOUTS,
+    Padding,
+    Pair,
+    Size,
+    Sizes,
+    as_padding,
+    as_sizes,
+    check_slid_over,
+    window_rank,
+)
 
 
 def unfold(
@@ -45,13 +55,12 @@ def unfold(
            [1., 2., 4., 5.]], dtype=float32)
     """
     rank = window_rank("kernel_size", kernel_size)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"the patch {kernel_size} slides over [{layout}]")
+    check_slid_over("x", x, rank, cause=f"the patch {kernel_size} slides over")
     window = as_sizes("kernel_size", kernel_size, rank=rank)
     step, spread = as_sizes("strides", strides, rank=rank), as_sizes("dilation", dilation, rank=rank)
     pads = as_padding(padding, rank=rank)
     convolution_output_size(x.shape[1:-1], window, strides=step, padding=pads, dilation=spread)
-    return jnp.concatenate([tap for _, tap in kernel_taps(x, window, step, pads, spread)], -1)
+    return jnp.concatenate(kernel_taps(x, window, step, pads, spread), -1)
 
 
 def fold(
@@ -269,8 +278,7 @@ def _check_divides(name: str, size: Sequence[int], block: Sizes) -> None:
 def _blocks(x: jax.Array, block: Sizes) -> jax.Array:
     """Cuts an image into blocks, ``[N, H / bh, W / bw, bh, bw, C]``."""
     rank = len(block)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"the block {list(block)} cuts [{layout}]")
+    check_slid_over("x", x, rank, cause=f"the block {list(block)} cuts")
     size = x.shape[1:-1]
     _check_divides("x", size, block)
     grid = [n // b for n, b in zip(size, block, strict=True)]

@@ -15,15 +15,15 @@ import numpy as np
 from jax import lax
 
 from jaxvision.core import check_floating, check_layout
-from jaxvision.ops.formulations import native_max_pool, positions, select_max_pool
+from jaxvision.ops.formulations import chain_of_maxima, native_max_pool, positions, select_max_pool
 from jaxvision.ops.windows import (
-    LAYOUTS,
     Padding,
     Pair,
     Size,
     Sizes,
     as_padding,
     as_sizes,
+    check_slid_over,
     window_output_size,
     window_rank,
 )
@@ -78,9 +78,9 @@ def max_pool(
            [13., 15.]], dtype=float32)
     """
     slide = read_sliding(x, window, strides, padding, dilation=dilation, ceil_mode=ceil_mode)
-    if max(slide.dilation) > 1:
-        return _dilated_max_pool(x, slide)
     shape, step, pads = slide.window, slide.strides, slide.reach
+    if max(slide.dilation) > 1:  # XLA's own has no gradient for dilated windows
+        return select_max_pool(x, shape, step, pads, dilation=slide.dilation)
     return lax.platform_dependent(
         x,
         cpu=functools.partial(select_max_pool, window=shape, strides=step, padding=pads),
@@ -208,7 +208,7 @@ def channel_max_pool(x: jax.Array, size: int) -> jax.Array:
         raise ValueError(f"size: expected a divisor of the {x.shape[-1]} channels, got {size}")
     count = x.shape[-1] // size
     if size <= 2:
-        return _chain_of_maxima(x, x.ndim - 1, size, size, 1, count)
+        return chain_of_maxima(x, x.ndim - 1, size, size, 1, count)
     # By its index: selections in turn are slow to differentiate where there are many. The derivative of
     # jnp.max divides by the number of elements that it finds equal to the maximum, and was nan after a
     # product and a sum compiled without XLA's optimisations.
@@ -232,8 +232,7 @@ def read_sliding(
       ValueError: as :func:`max_pool`.
     """
     rank = window_rank("window", window)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"the window {window} slides over [{layout}]")
+    check_slid_over("x", x, rank, cause=f"the window {window} slides over")
     check_floating(x=x)
     shape, pads = as_sizes("window", window, rank=rank), as_padding(padding, rank=rank)
     step = shape if strides is None else as_sizes("strides", strides, rank=rank)
@@ -258,26 +257,6 @@ def read_sliding(
         output.append(count)
         reach.append((lo, max(hi, (count - 1) * stride + length - size - lo)))
     return Sliding(shape, step, pads, spread, tuple(reach), tuple(output))
-
-
-def _dilated_max_pool(x: jax.Array, slide: Sliding) -> jax.Array:
-    """Max pooling by selections between strided slices; XLA's own has no gradient for dilated windows."""
-    x = jnp.pad(x, ((0, 0), *slide.reach, (0, 0)), constant_values=-jnp.inf)
-    axes = zip(slide.window, slide.strides, slide.dilation, slide.output, strict=True)
-    for axis, along in reversed(list(enumerate(axes, start=1))):
-        x = _chain_of_maxima(x, axis, *along)
-    return x
-
-
-def _chain_of_maxima(
-    x: jax.Array, axis: int, window: int, stride: int, dilation: int, count: int
-) -> jax.Array:
-    """Maxima of ``count`` windows along one axis; the first of equal elements and the last nan win."""
-    best = positions(x, axis, 0, count, stride)
-    for tap in range(1, window):
-        rival = positions(x, axis, tap * dilation, count, stride)
-        best = jnp.where((rival > best) | (rival != rival), rival, best)
-    return best
 
 
 def _native_sums(x: jax.Array, slide: Sliding) -> jax.Array:

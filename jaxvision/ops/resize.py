@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating
 from jaxvision.ops.adaptive import adaptive_average_pool
-from jaxvision.ops.windows import LAYOUTS, Size, Sizes, as_sizes, window_rank
+from jaxvision.ops.windows import Size, Sizes, as_sizes, check_slid_over, window_rank
 
 NEAREST = ("nearest", "nearest-exact")
 LINEAR = ("linear", "bilinear", "trilinear")
@@ -102,8 +102,7 @@ def _check(x: jax.Array, size: Size, method: str, align_corners: bool, antialias
             "'bilinear' or 'bicubic'"
         )
     rank = window_rank("size", size)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("x", x, LAYOUTS[rank], remedy=f"the size {size} is one of [{layout}]")
+    check_slid_over("x", x, rank, cause=f"the size {size} is one of")
     if method not in NEAREST:
         check_floating(x=x)
     if min(x.shape[1:-1]) < 1:

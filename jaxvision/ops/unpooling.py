@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxvision.core import check_floating, check_integer, check_layout, check_same_shape
+from jaxvision.core import check_floating, check_integer, check_same_shape
 from jaxvision.ops.formulations import positions
 from jaxvision.ops.pooling import read_sliding
-from jaxvision.ops.windows import LAYOUTS, Padding, Size, Sizes, as_sizes, window_rank
+from jaxvision.ops.windows import Padding, Size, Sizes, as_sizes, check_slid_over, window_rank
 
 
 def max_pool_with_indices(
@@ -99,8 +99,7 @@ def max_unpool(
            [7., 0.]], dtype=float32)
     """
     rank = window_rank("output_size", output_size) if window is None else window_rank("window", window)
-    layout = ", ".join(LAYOUTS[rank].split())
-    check_layout("y", y, LAYOUTS[rank], remedy=f"values for the output size {output_size} are [{layout}]")
+    check_slid_over("y", y, rank, cause=f"values for the output size {output_size} are")
     check_floating(y=y)
     check_integer(indices=indices)
     check_same_shape(y=y, indices=indices)

@@ -8,6 +8,10 @@ number means an image, a tuple has one entry an axis (``(3,)`` slides over a seq
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import jax
+
+from jaxvision.core import check_layout
+
 Size: TypeAlias = int | Sequence[int]
 """One number for all axes, or one an axis: ``(height, width)``."""
 
@@ -40,6 +44,27 @@ def window_rank(name: str, *windows: Size) -> int:
             f"{' and '.join(map(repr, windows))}"
         )
     return ranks.pop()
+
+
+def check_slid_over(name: str, x: jax.Array, rank: int, *, cause: str) -> None:
+    """Checks that an array is a batch of what a window of ``rank`` axes slides over.
+
+    Args:
+      name: what the caller calls the array.
+      x: any shape and dtype.
+      rank: 1, 2 or 3.
+      cause: what asks for that rank, such as ``"the window 2 slides over"``; the layout is put after it.
+
+    Raises:
+      ValueError: if its rank is not ``rank + 2``.
+
+    >>> import jax.numpy as jnp
+    >>> check_slid_over("x", jnp.zeros((8, 8, 3)), 2, cause="the window 2 slides over")
+    Traceback (most recent call last):
+    ValueError: x: expected [N, H, W, C], got [8, 8, 3]; the window 2 slides over [N, H, W, C]
+    """
+    layout = LAYOUTS[rank]
+    check_layout(name, x, layout, remedy=f"{cause} [{', '.join(layout.split())}]")
 
 
 def as_sizes(name: str, value: Size, *, rank: int = 2, least: int = 1) -> Sizes:
