@@ -2,6 +2,7 @@ from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING
 from jaxvision.weights.convert import LAYOUTS as LAYOUTS
 from jaxvision.weights.convert import Rule as Rule
 from jaxvision.weights.convert import convert as convert
+from jaxvision.weights.preprocessing import Preprocessing as Preprocessing
 from jaxvision.weights.readers import read_metadata as read_metadata
 from jaxvision.weights.readers import read_variables as read_variables
 from jaxvision.weights.readers import read_weights as read_weights

@@ -1,0 +1,5 @@
+from jaxvision.zoo.entry import Entry as Entry
+from jaxvision.zoo.loading import load as load
+from jaxvision.zoo.table import ENTRIES as ENTRIES
+from jaxvision.zoo.table import create as create
+from jaxvision.zoo.table import names as names
