@@ -3,18 +3,22 @@
     python tests/benchmarks/networks.py                       # where jax, torch and torchvision are installed
     python tests/benchmarks/networks.py --torch-python PATH   # torch in another environment
 
-A training step is forward, mean cross entropy over the pixels, backward and an SGD update with momentum, in
-train mode. PyTorch runs eagerly in channels_last, and its networks are the restatements that the tests
-compare with (``tests/oracles/torch_networks.py``). Each peer has a process of its own (in one process they
-halve each other's speed), the peers take turns, and a figure is the median over turns of the fastest call in
-a turn: other work on the machine only ever adds time. ``compile`` is the time that XLA takes for the step.
-Both run with the allocator settings of :func:`jaxvision.training.keep_freed_memory`.
+A training step is forward, mean cross entropy over the images or pixels, backward and an SGD update with
+momentum, in train mode. PyTorch runs eagerly in channels_last; its classifiers are torchvision's, its
+segmentation networks the restatements that the tests compare with (``tests/oracles/torch_networks.py``). Each
+peer has a process of its own (in one process they halve each other's speed), the peers take turns, and a
+figure is the median over turns of the fastest call in a turn: other work on the machine only ever adds time.
+``compile`` is the time that XLA takes for the step, ``peak`` the largest resident memory of each process,
+XLA's compiler included. Both run with the allocator settings of
+:func:`jaxvision.training.keep_freed_memory`; ``--cache FOLDER`` keeps XLA's programs there, so that a second
+run shows what compiling costs with a warm cache.
 """
 
 import argparse
 import functools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -44,19 +48,26 @@ HALF, PAPER = (32, 64, 128, 256, 512), (64, 128, 256, 512, 1024)
 CASES = (
     Case("U-Net 32-512, BN, 4x128x128", "unet", 4, 128, 12, {"features": HALF, "use_norm": True}),
     Case("U-Net 64-1024, 2x128x128", "unet", 2, 128, 12, {"features": PAPER, "use_norm": False}),
-    Case("FCN-8s VGG-16, 2x224x224", "fcn8s", 2, 224, 21),
+    Case("FCN-8s VGG-16, 2x224x224", "fcn8s_vgg16", 2, 224, 21),
+    Case("ResNet-50, 4x224x224", "resnet50", 4, 224, 1000),
+    Case("ResNeXt-50 32x4d, 4x224x224", "resnext50_32x4d", 4, 224, 1000),
+    Case("MobileNetV2, 4x224x224", "mobilenet_v2", 4, 224, 1000),
+    Case("EfficientNet-B0, 4x224x224", "efficientnet_b0", 4, 224, 1000),
+    Case("VGG-16, 4x224x224", "vgg16", 4, 224, 1000),
 )
+DENSE = ("unet", "fcn8s_vgg16")  # a label a pixel
 Calls = dict[str, Callable[[], Any]]
 
 
 def batch_of(case: Case) -> tuple[Any, Any]:
-    """Images ``[N, H, W, 3]`` and labels ``[N, H, W]``, the same for both peers."""
+    """Images ``[N, H, W, 3]`` and labels ``[N, H, W]`` or ``[N]``, the same for both peers."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     shape = (case.batch, case.size, case.size)
     images = rng.standard_normal((*shape, 3)).astype(np.float32)
-    return images, rng.integers(0, case.classes, shape).astype(np.int32)
+    labels = rng.integers(0, case.classes, shape if case.network in DENSE else case.batch)
+    return images, labels.astype(np.int32)
 
 
 def jax_calls(case: Case) -> tuple[Calls, float]:
@@ -67,8 +78,7 @@ def jax_calls(case: Case) -> tuple[Calls, float]:
 
     from jaxvision import zoo
 
-    name = {"unet": "unet", "fcn8s": "fcn8s_vgg16"}[case.network]
-    model = zoo.create(name, num_classes=case.classes, **case.fields)
+    model = zoo.create(case.network, num_classes=case.classes, **case.fields)
     images, labels = map(jnp.asarray, batch_of(case))
     variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0, impl="rbg"), images)
     optimizer = optax.sgd(1e-3, momentum=0.9)
@@ -110,19 +120,26 @@ def jax_calls(case: Case) -> tuple[Calls, float]:
     }, seconds
 
 
+def torch_model(case: Case) -> Any:
+    """The same network in PyTorch."""
+    from oracles.torch_networks import FCN, UNet, vgg_features
+    from torchvision.models import get_model
+
+    if case.network == "unet":
+        return UNet(3, case.classes, case.fields["features"], use_norm=case.fields["use_norm"])
+    if case.network == "fcn8s_vgg16":
+        widths = (64, 128, 256, 512, 512)
+        return FCN(vgg_features((2, 2, 3, 3, 3), widths), widths, case.classes, stride=8)
+    return get_model(case.network, weights=None, num_classes=case.classes)
+
+
 def torch_calls(case: Case, threads: int) -> tuple[Calls, float]:
     """Functions that run the case in eager PyTorch, channels_last; nothing is compiled."""
     import torch
-    from oracles.torch_networks import FCN, UNet, vgg_features
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    if case.network == "unet":
-        model = UNet(3, case.classes, case.fields["features"], use_norm=case.fields["use_norm"])
-    else:
-        widths = (64, 128, 256, 512, 512)
-        model = FCN(vgg_features((2, 2, 3, 3, 3), widths), widths, case.classes, stride=8)
-    model = model.to(memory_format=torch.channels_last)
+    model = torch_model(case).to(memory_format=torch.channels_last)
     images, labels = batch_of(case)
     images = torch.from_numpy(images).permute(0, 3, 1, 2)  # a view of NHWC memory: channels_last
     labels = torch.from_numpy(labels).long()
@@ -153,6 +170,8 @@ def serve(peer: str, case: Case, threads: int) -> None:
         for mode, call in calls.items():
             call()  # wakes the caches after the other peer's turn
             times[mode] = min(_timed(call) for _ in range(int(line)))
+        # ru_maxrss is in KiB on Linux.
+        times["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(times), flush=True)
 
 
@@ -163,9 +182,10 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def measure(index: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median seconds of each mode by peer, the peers taking turns."""
+    """Median seconds of each mode, and MiB of peak memory, by peer; the peers take turns."""
     peers: dict[str, Any] = {}
     result: dict[str, dict[str, float]] = {}
+    cache = {} if options.cache is None else {"JAX_COMPILATION_CACHE_DIR": options.cache}
     for name, python in (("jax", options.jax_python), ("torch", options.torch_python)):
         command = [python, __file__, "--serve", name, "--case", str(index), "--threads", str(options.threads)]
         peers[name] = subprocess.Popen(
@@ -173,7 +193,7 @@ def measure(index: int, options: argparse.Namespace) -> dict[str, dict[str, floa
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ALLOCATOR},
+            env={**os.environ, **ALLOCATOR, **cache},
         )
         result[name] = _answer(peers[name])  # before the next one starts, so that compiling has the cores
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
@@ -212,15 +232,16 @@ def main() -> None:
         "--threads", type=int, default=2, help="threads of PyTorch; JAX takes every core it sees"
     )
     parser.add_argument("--only", default="", help="cases whose label contains this")
-    parser.add_argument("--output", help="write the figures, in seconds, to this JSON file")
+    parser.add_argument("--cache", help="folder for JAX's persistent compilation cache; none by default")
+    parser.add_argument("--output", help="write the figures, in seconds and MiB, to this JSON file")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve, CASES[options.case], options.threads)
         return
-    print("| network | mode | JAX ms | torch ms | JAX / torch | compile s |")
-    print("|---|---|---:|---:|---:|---:|")
+    print("| network | mode | JAX ms | torch ms | JAX / torch | compile s | peak MiB, JAX / torch |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     figures = {}
     for index, case in enumerate(CASES):
         if options.only not in case.label:
@@ -229,7 +250,11 @@ def main() -> None:
         for mode in ("inference", "training step"):
             ours, theirs = result["jax"][mode], result["torch"][mode]
             row = [case.label, mode, f"{1e3 * ours:.0f}", f"{1e3 * theirs:.0f}", f"{ours / theirs:.2f}"]
-            row.append(f"{result['jax']['compile']:.1f}" if mode == "training step" else "")
+            if mode == "training step":
+                row.append(f"{result['jax']['compile']:.1f}")
+                row.append(f"{result['jax']['peak']:.0f} / {result['torch']['peak']:.0f}")
+            else:
+                row += ["", ""]
             print("| " + " | ".join(row) + " |", flush=True)
     if options.output:
         Path(options.output).write_text(json.dumps(figures, indent=1))
