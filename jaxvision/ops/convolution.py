@@ -20,6 +20,7 @@ from jaxvision.ops.formulations import (
     grouped_convolution,
     native_convolution,
     native_transposed_convolution,
+    parted_convolution,
     patch_convolution,
     phase_transposed_convolution,
     stacked_convolution,
@@ -186,7 +187,7 @@ def _cpu_convolution(
         return patch_convolution(x, kernel, *geometry)
     if len(window) == 3:
         return stacked_convolution(x, kernel, *geometry)
-    return native_convolution(x, kernel, *geometry, groups=1)
+    return parted_convolution(x, kernel, *geometry)
 
 
 @functools.partial(jax.jit, static_argnames=("strides", "padding", "output_padding", "dilation", "groups"))

@@ -9,6 +9,7 @@ window is nearly as large as its image, which is what gradients of (transposed) 
 window's argmax (``select-and-scatter``, the gradient of max pooling); nor for transposing a large kernel.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -17,11 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxvision.ops.windows import Pair, Sizes, window_output_size
 
 _BLOCK_CHANNELS = 16
 """Narrow groups are put together until they have this many channels."""
+
+_PART_BYTES = 8 * 2**20
+"""A kernel's gradient over more than this of an operand falls to half the speed of one over less."""
 
 _LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
@@ -39,6 +44,37 @@ def native_convolution(
         dimension_numbers=_LAYOUTS[len(strides)],
         feature_group_count=groups,
     )
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def parted_convolution(
+    x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Sequence[Pair], dilation: Sizes
+) -> jax.Array:
+    """Convolution by XLA's own op (one group), whose kernel's gradient is a sum over parts of the batch."""
+    return native_convolution(x, kernel, strides, padding, dilation, 1)
+
+
+@functools.partial(parted_convolution.defjvp, symbolic_zeros=True)
+def _parted_convolution_jvp(
+    strides: Sizes,
+    padding: Sequence[Pair],
+    dilation: Sizes,
+    primals: tuple[jax.Array, jax.Array],
+    tangents: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    (x, kernel), (x_tangent, kernel_tangent) = primals, tangents
+    geometry = (strides, padding, dilation)
+    y = parted_convolution(x, kernel, *geometry)
+    tangent = jnp.zeros_like(y)
+    if not isinstance(x_tangent, SymbolicZero):
+        tangent += parted_convolution(x_tangent, kernel, *geometry)
+    if not isinstance(kernel_tangent, SymbolicZero):
+        largest = max(x.size * x.dtype.itemsize, y.size * y.dtype.itemsize)
+        counts = [n for n in range(1, x.shape[0] + 1) if x.shape[0] % n == 0]
+        few_enough = (n for n in counts if largest <= n * _PART_BYTES)
+        parts = jnp.split(x, next(few_enough, max(counts, default=1)))
+        tangent += jnp.concatenate([native_convolution(part, kernel_tangent, *geometry, 1) for part in parts])
+    return y, tangent
 
 
 def patch_convolution(
@@ -87,7 +123,7 @@ def stacked_convolution(
     stacked = jnp.concatenate(frames, -1)  # [N, T', H, W, kt Cin]
     images = stacked.reshape(-1, *stacked.shape[2:])
     flat = jnp.moveaxis(kernel, 0, -3).reshape(*window, depth * channels, features)
-    y = native_convolution(images, flat, strides[1:], padding[1:], dilation[1:], 1)
+    y = parted_convolution(images, flat, strides[1:], padding[1:], dilation[1:])
     return y.reshape(*stacked.shape[:2], *y.shape[1:])
 
 

@@ -50,6 +50,21 @@ def test_patch_convolution_equals_native(window, strides, padding, dilation):
     )
 
 
+@pytest.mark.parametrize(("images", "part_bytes"), [(6, 700), (6, 1), (5, 900), (1, 1), (0, 1)])
+def test_parted_convolution_equals_native(images, part_bytes, monkeypatch):
+    monkeypatch.setattr(formulations, "_PART_BYTES", part_bytes)
+    options = {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2)}
+    parted = functools.partial(formulations.parted_convolution, **options)
+    native = functools.partial(formulations.native_convolution, groups=1, **options)
+    x, kernel = normal(images, 5, 6, 3), normal(3, 2, 3, 4, seed=1)
+    if images:
+        assert_same_with_gradients(parted, native, x, kernel)
+        check_grads(parted, (x, kernel), order=2, rtol=2e-2)
+    gradient = jax.grad(lambda kernel: jnp.square(parted(x, kernel)).sum())(kernel)
+    expected = jax.grad(lambda kernel: jnp.square(native(x, kernel)).sum())(kernel)
+    np.testing.assert_allclose(gradient, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("window", "strides", "padding", "output_padding"),
     [
