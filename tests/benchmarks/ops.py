@@ -113,6 +113,9 @@ def cases(size: int, batch: int) -> list[Case]:
         Case("global average pool, 512", "global", (batch, eighth, eighth, 512)),
         Case("batch norm, 64", "batch_norm", (*full, 64)),
         Case("batch norm + relu, 256", "batch_norm_relu", (batch, quarter, quarter, 256)),
+        Case("group norm 32, 256", "group_norm", (batch, quarter, quarter, 256)),
+        Case("layer norm, 384", "layer_norm", (batch, eighth * eighth, 384)),
+        Case("bilinear resize x2, 64", "resize", (batch, quarter, quarter, 64)),
     ]
 
 
@@ -178,6 +181,9 @@ def jax_calls(case: Case, native: bool) -> dict[str, Callable[[], Any]]:
         "average_pool": ops.average_pool,
         "global": ops.global_average_pool,
         "batch_norm": native_norm if native else norm,
+        "group_norm": lambda x, s: ops.group_norm(x, s[0], s[1], num_groups=32),
+        "layer_norm": lambda x, s: ops.layer_norm(x, s[0], s[1]),
+        "resize": lambda x: ops.resize(x, (2 * x.shape[1], 2 * x.shape[2]), method="bilinear"),
         "batch_norm_relu": lambda x, s: jax.nn.relu((native_norm if native else norm)(x, s)),
     }
 
@@ -212,6 +218,8 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
     conv = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
 
     def images(array: Any) -> Any:
+        if case.op == "layer_norm":  # over the last axis, in torch too
+            return torch.from_numpy(array)
         return torch.from_numpy(np.moveaxis(array, -1, 1).copy()).contiguous(memory_format=layout)
 
     def forward(x: Any, kernel: Any = None) -> Any:
@@ -226,6 +234,12 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
             return pool(x, window, **options)
         if case.op == "global":
             return x.mean((2, 3))
+        if case.op == "resize":
+            return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        if case.op == "group_norm":
+            return functional.group_norm(x, 32, kernel[0], kernel[1])
+        if case.op == "layer_norm":
+            return functional.layer_norm(x, x.shape[-1:], kernel[0], kernel[1])
         y = functional.batch_norm(x, zeros, ones, kernel[0], kernel[1], training=True)
         return functional.relu(y) if case.op == "batch_norm_relu" else y
 
@@ -242,7 +256,7 @@ def torch_calls(case: Case, channels_last: bool) -> dict[str, Callable[[], Any]]
     with torch.no_grad():
         y = forward(*arrays)
     cotangent = torch.from_numpy(np.random.default_rng(1).normal(size=y.shape).astype("float32"))
-    if y.ndim == rank + 2:
+    if y.ndim == rank + 2 and case.op != "layer_norm":
         cotangent = cotangent.contiguous(memory_format=layout)
 
     def run() -> None:
@@ -260,7 +274,7 @@ def inputs(case: Case) -> list[Any]:
     arrays = [rng.normal(size=case.x).astype("float32")]
     if case.kernel:
         arrays.append((rng.normal(size=case.kernel) / 10).astype("float32"))
-    elif case.op.startswith("batch_norm"):
+    elif "norm" in case.op:
         arrays.append(rng.normal(size=(2, case.x[-1])).astype("float32"))
     return arrays
 
