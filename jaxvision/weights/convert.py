@@ -1,5 +1,6 @@
 """Published weights to Flax variables: one function for all families, which insists on a bijection."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,14 +17,15 @@ class Rule(NamedTuple):
     Attributes:
       pattern: regular expression that must match the whole source key.
       path: path of the leaf from the collection down, such as ``"params/head/kernel"``; ``\\1`` or
-        ``\\g<name>`` stands for a group of the pattern.
+        ``\\g<name>`` stands for a group of the pattern. Several paths where one tensor holds several
+        leaves; the layout then cuts it into as many.
       layout: name of the change of layout, a key of :data:`LAYOUTS`.
       spatial: ``(height, width)`` of the map that was flattened in front of a fully connected layer;
         used by ``"linear_after_flatten"`` and ``"linear_to_conv"`` only.
     """
 
     pattern: str
-    path: str
+    path: str | tuple[str, ...]
     layout: str = "identity"
     spatial: tuple[int, int] = (1, 1)
 
@@ -39,14 +41,27 @@ def _linear_after_flatten(weight: np.ndarray, spatial: tuple[int, int]) -> np.nd
     return _unflatten_linear(weight, spatial).reshape(-1, weight.shape[0])
 
 
-# PyTorch's layout -> ours. Every entry takes (weight, spatial); O and I are output and input channels.
-LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray]] = {
+def _class_and_grid(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[1, 1 + S S, C], positions of a class token and of a square grid -> [1, C] and [S, S, C]."""
+    _, count, channels = table.shape
+    side = math.isqrt(count - 1)
+    return table[0, :1], table[0, 1:].reshape(side, side, channels)
+
+
+# PyTorch's layout -> ours. Every entry takes (weight, spatial); O and I are output and input channels. Those
+# that return a tuple are for rules with as many paths.
+LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple[np.ndarray, ...]]] = {
     "identity": lambda weight, spatial: weight,
     "conv": lambda weight, spatial: weight.transpose(2, 3, 1, 0),  # OIHW -> HWIO
     "transposed_conv": lambda weight, spatial: weight.transpose(2, 3, 0, 1),  # IOHW -> HWIO, not flipped
     "linear": lambda weight, spatial: weight.transpose(1, 0),  # OI -> IO
     "linear_after_flatten": _linear_after_flatten,
     "linear_to_conv": _unflatten_linear,  # O(CHW) -> HWIO: the same numbers as a convolution
+    "vector": lambda weight, spatial: weight.reshape(max(weight.shape)),  # [1, 1, C], [C, 1, 1, 1] -> [C]
+    # Query, key and value in one matrix (3 O)I -> three IO; in one bias [3 O] -> three [O].
+    "packed_linear": lambda weight, spatial: tuple(part.T for part in np.split(weight, 3)),
+    "packed_bias": lambda weight, spatial: tuple(np.split(weight, 3)),
+    "class_and_grid_positions": lambda weight, spatial: _class_and_grid(weight),
 }
 
 # Counters that PyTorch saves beside the weights and that no forward pass reads.
@@ -87,16 +102,19 @@ def convert(
     for key, value in source.items():
         if any(re.fullmatch(pattern, key) for pattern in ignore):
             continue
-        rule, path = _match(key, rules)
-        if path not in leaves:
-            raise ValueError(
-                f"source key {key!r} goes to {path!r}, which the model does not have; build the model that "
-                "the weights are of (variant, normalisation, number of classes) or ignore the key"
-            )
-        if path in filled:
-            raise ValueError(f"source keys {filled_by[path]!r} and {key!r} both fill {path!r}; fix the rules")
-        filled[path] = _change_layout(key, np.asarray(value), rule, path, leaves[path])
-        filled_by[path] = key
+        rule, paths = _match(key, rules)
+        for path in paths:
+            if path not in leaves:
+                raise ValueError(
+                    f"source key {key!r} goes to {path!r}, which the model does not have; build the model "
+                    "that the weights are of (variant, normalisation, number of classes) or ignore the key"
+                )
+            if path in filled_by:
+                raise ValueError(
+                    f"source keys {filled_by[path]!r} and {key!r} both fill {path!r}; fix the rules"
+                )
+            filled_by[path] = key
+        filled |= _change_layout(key, np.asarray(value), rule, {path: leaves[path] for path in paths})
     missing = [path for path in leaves if path not in filled]
     if missing:
         raise ValueError(
@@ -106,8 +124,8 @@ def convert(
     return unflatten_paths({path: filled[path] for path in leaves})
 
 
-def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, str]:
-    """The one rule that matches a key, and the path that it gives."""
+def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, tuple[str, ...]]:
+    """The one rule that matches a key, and the paths that it gives."""
     matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, key))]
     if len(matches) != 1:
         found = [rule.pattern for rule, _ in matches]
@@ -116,23 +134,36 @@ def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, str]:
             "use the table of the weights' family, or name the key in ignore"
         )
     rule, match = matches[0]
-    return rule, match.expand(rule.path)
+    templates = (rule.path,) if isinstance(rule.path, str) else rule.path
+    return rule, tuple(match.expand(template) for template in templates)
 
 
-def _change_layout(key: str, value: np.ndarray, rule: Rule, path: str, leaf: Any) -> np.ndarray:
-    """One source tensor in the layout and dtype of its leaf."""
+def _change_layout(
+    key: str, value: np.ndarray, rule: Rule, leaves: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """One source tensor in the layouts and dtypes of the leaves, by path, that it holds."""
     if rule.layout not in LAYOUTS:
         raise ValueError(f"rule {rule.pattern!r}: unknown layout {rule.layout!r}, one of {sorted(LAYOUTS)}")
     try:
-        result = LAYOUTS[rule.layout](value, rule.spatial)
+        changed = LAYOUTS[rule.layout](value, rule.spatial)
     except ValueError as error:
+        wanted = " and ".join(f"{path!r} {list(leaf.shape)}" for path, leaf in leaves.items())
         raise ValueError(
-            f"source key {key!r} {list(value.shape)} cannot take layout {rule.layout!r} to become {path!r} "
-            f"{list(leaf.shape)}; the weights are of another variant, or the rule is wrong"
+            f"source key {key!r} {list(value.shape)} cannot take layout {rule.layout!r} to become {wanted}; "
+            "the weights are of another variant, or the rule is wrong"
         ) from error
-    if result.shape != tuple(leaf.shape):
+    parts = changed if isinstance(changed, tuple) else (changed,)
+    if len(parts) != len(leaves):
         raise ValueError(
-            f"source key {key!r} {list(value.shape)} gives {list(result.shape)} ({rule.layout}), but {path!r}"
-            f" is {list(leaf.shape)}; build the model with the sizes of the weights"
+            f"rule {rule.pattern!r}: layout {rule.layout!r} gives {len(parts)} arrays for the paths "
+            f"{list(leaves)}; give one path an array"
         )
-    return np.ascontiguousarray(result, dtype=jax.dtypes.canonicalize_dtype(leaf.dtype))
+    results = {}
+    for part, (path, leaf) in zip(parts, leaves.items(), strict=True):
+        if part.shape != tuple(leaf.shape):
+            raise ValueError(
+                f"source key {key!r} {list(value.shape)} gives {list(part.shape)} ({rule.layout}), but "
+                f"{path!r} is {list(leaf.shape)}; build the model with the sizes of the weights"
+            )
+        results[path] = np.asarray(part, jax.dtypes.canonicalize_dtype(leaf.dtype), order="C")
+    return results

@@ -69,6 +69,8 @@ def test_takes_shapes_only_and_the_targets_dtype():
             "linear_to_conv", (5, 7), array(2, 105), (5, 7, 3, 2),
             lambda w, o: (w[1, 1 * 35 + 2 * 7 + 4], o[2, 4, 1, 1]),
         ),
+        ("vector", (1, 1), array(4, 1, 1, 1), (4,), lambda w, o: (w[3, 0, 0, 0], o[3])),
+        ("identity", (1, 1), array(), (), lambda w, o: (w, o)),
     ],
 )  # fmt: skip
 def test_layouts(layout, spatial, weight, ours, pick):
@@ -85,6 +87,62 @@ def test_linear_after_flatten_gives_the_same_product():
     kernel = convert({"w": weight}, rules, {"params": {"w": np.zeros((105, 4), np.float32)}})["params"]["w"]
     ours = image.transpose(1, 2, 0).reshape(-1) @ kernel
     np.testing.assert_allclose(ours, weight @ image.reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "weight", "ours", "picks"),
+    [
+        # Output 3 of the query, key and value, each 4 x 5, and input 2.
+        (
+            "packed_linear", array(12, 5), [(5, 4)] * 3,
+            lambda w, o: [(w[4 * part + 3, 2], o[part][2, 3]) for part in range(3)],
+        ),
+        (
+            "packed_bias", array(12), [(4,)] * 3,
+            lambda w, o: [(w[4 * part + 3], o[part][3]) for part in range(3)],
+        ),
+        # Row 1, column 2 of a 3 x 3 grid behind the class token.
+        (
+            "class_and_grid_positions", array(1, 10, 4), [(1, 4), (3, 3, 4)],
+            lambda w, o: [(w[0, 0, 3], o[0][0, 3]), (w[0, 1 + 3 + 2, 3], o[1][1, 2, 3])],
+        ),
+    ],
+)  # fmt: skip
+def test_one_tensor_may_hold_several_leaves(layout, weight, ours, picks):
+    names = "abc"[: len(ours)]
+    rules = [Rule("(w)", tuple(rf"params/\1/{name}" for name in names), layout)]
+    leaves = {name: np.zeros(shape, np.float32) for name, shape in zip(names, ours, strict=True)}
+    converted = convert({"w": weight}, rules, {"params": {"w": leaves}})["params"]["w"]
+    parts = [converted[name] for name in names]
+    assert all(theirs == mine for theirs, mine in picks(weight, parts))
+    assert all(part.flags.c_contiguous for part in parts)
+    everything = np.concatenate([part.ravel() for part in parts])
+    np.testing.assert_array_equal(np.sort(everything), np.sort(weight, axis=None))
+
+
+@pytest.mark.parametrize(
+    ("rule", "weight", "message"),
+    [
+        (
+            Rule("w", ("params/a", "params/b"), "packed_bias"), array(6),
+            r"layout 'packed_bias' gives 3 arrays for the paths \['params/a', 'params/b'\]",
+        ),
+        (
+            Rule("w", ("params/a", "params/b"), "class_and_grid_positions"), array(1, 4, 2),
+            r"'w' \[1, 4, 2\] cannot take layout .* to become 'params/a' \[1, 2\] and 'params/b' \[2, 2, 2\]",
+        ),
+        (
+            Rule("w", ("params/a", "params/b"), "class_and_grid_positions"), array(1, 10, 2),
+            r"'w' \[1, 10, 2\] gives \[3, 3, 2\] .* 'params/b' is \[2, 2, 2\]",
+        ),
+        (Rule("w", "params/a", "vector"), array(2, 3), r"cannot take layout 'vector'"),
+        (Rule("w", ("params/a", "params/a"), "packed_bias"), array(6), "both fill 'params/a'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fall_into_the_leaves_raises(rule, weight, message):
+    leaves = {"a": np.zeros((1, 2), np.float32), "b": np.zeros((2, 2, 2), np.float32)}
+    with pytest.raises(ValueError, match=message):
+        convert({"w": weight}, [rule], {"params": leaves})
 
 
 def without(key):
