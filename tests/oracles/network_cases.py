@@ -6,6 +6,7 @@ The weights come from a seed by name, so a recording holds only names, shapes an
 import functools
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def seeded_state_dict(shapes: dict[str, tuple[int, ...]], *, seed: int = 0) -> d
             source[key] = (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
         else:
             centre = 1.0 if key.endswith("weight") else 0.0  # scale of a normalisation, or a bias
-            source[key] = (centre + 0.2 * rng.standard_normal(shape)).astype(np.float32)
+            source[key] = np.asarray(centre + 0.2 * rng.standard_normal(shape), np.float32)
     return source
 
 
@@ -154,9 +155,13 @@ def recorded(name: str) -> dict[str, Any]:
 
 def check_against(case: Case, expected: dict[str, Any]) -> None:
     """Our logits, updated statistics and gradients against PyTorch's, to 1e-4 relative."""
-    model, images = our_model(case), jnp.asarray(seeded_images(case))
+    check_model(our_model(case), rules_for(case), seeded_images(case), expected)
+
+
+def check_model(model: Any, rules: Sequence[Rule], inputs: np.ndarray, expected: dict[str, Any]) -> None:
+    """As :func:`check_against`, of any model and the rules for PyTorch's names of its weights."""
+    images = jnp.asarray(inputs)
     target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
-    rules = rules_for(case)
     variables = convert(seeded_state_dict(expected["shapes"]), rules, target, ignore=BOOKKEEPING)
     cotangent = jnp.asarray(seeded_cotangent(expected["eval_logits"].shape))
 

@@ -32,11 +32,15 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
 
 def torch_outputs(case: Case) -> dict[str, Any]:
     """Names and shapes, logits in both modes, and under ``after/`` the gradients and new statistics."""
-    model = torch_model(case)
+    return model_outputs(torch_model(case), seeded_images(case))
+
+
+def model_outputs(model: nn.Module, inputs: np.ndarray) -> dict[str, Any]:
+    """As :func:`torch_outputs`, of any model, for ``network_cases.check_model``."""
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     weights = seeded_state_dict(shapes)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    images = torch.from_numpy(seeded_images(case)).permute(0, 3, 1, 2).contiguous()
+    images = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
     outputs: dict[str, Any] = {"shapes": shapes}
     with torch.no_grad():
         outputs["eval_logits"] = channels_last(model.eval()(images))
