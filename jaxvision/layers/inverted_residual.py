@@ -11,7 +11,7 @@ from jaxvision.layers.blocks import ConvNormAct
 from jaxvision.layers.dropout import DropPath
 from jaxvision.layers.initializers import Initializer, he_normal_fan_out
 from jaxvision.layers.norm import BatchNorm
-from jaxvision.ops.windows import Size
+from jaxvision.ops.windows import Padding, Size
 
 
 def make_divisible(features: float, *, divisor: int = 8) -> int:
@@ -58,6 +58,7 @@ class InvertedResidual(nn.Module):
       features: number of output channels.
       strides: step of the depthwise convolution.
       kernel_size: of the depthwise convolution, odd.
+      padding: of the depthwise convolution, as :class:`Conv`; None keeps the image's size at stride 1.
       dilation: of the depthwise convolution.
       expansion: hidden channels per input channel, rounded to a whole number of channels.
       hidden_features: number of hidden channels, in place of ``expansion``.
@@ -78,6 +79,7 @@ class InvertedResidual(nn.Module):
     features: int
     strides: int = 1
     kernel_size: Size = 3
+    padding: Padding | None = None
     dilation: int = 1
     expansion: float = 6.0
     hidden_features: int | None = None
@@ -93,7 +95,8 @@ class InvertedResidual(nn.Module):
         """Maps images ``[N, H, W, C]`` to ``[N, ceil(H / strides), ceil(W / strides), features]``.
 
         Raises:
-          ValueError: if ``x`` is not a batch of images, or the kernel's size is even.
+          ValueError: if ``x`` is not a batch of images, or ``padding`` is None and the kernel's
+            size is even.
         """
         inputs, hidden = x.shape[-1], self.hidden_features
         if hidden is None:
@@ -107,7 +110,8 @@ class InvertedResidual(nn.Module):
             hidden,
             self.kernel_size,
             self.strides,
-            dilation=self.dilation,
+            self.padding,
+            self.dilation,
             groups=hidden,
             activation=self.activation,
             name="depthwise",
