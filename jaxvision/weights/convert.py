@@ -99,10 +99,12 @@ def convert(
     leaves = flatten_paths(target)
     filled: dict[str, np.ndarray] = {}
     filled_by: dict[str, str] = {}
+    # Compiled here: a table may have more rules than re remembers, which would compile anew for each key.
+    patterns = [(rule, re.compile(rule.pattern)) for rule in rules]
     for key, value in source.items():
         if any(re.fullmatch(pattern, key) for pattern in ignore):
             continue
-        rule, paths = _match(key, rules)
+        rule, paths = _match(key, patterns)
         for path in paths:
             if path not in leaves:
                 raise ValueError(
@@ -124,9 +126,9 @@ def convert(
     return unflatten_paths({path: filled[path] for path in leaves})
 
 
-def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, tuple[str, ...]]:
+def _match(key: str, patterns: Sequence[tuple[Rule, re.Pattern[str]]]) -> tuple[Rule, tuple[str, ...]]:
     """The one rule that matches a key, and the paths that it gives."""
-    matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, key))]
+    matches = [(rule, match) for rule, pattern in patterns if (match := pattern.fullmatch(key))]
     if len(matches) != 1:
         found = [rule.pattern for rule, _ in matches]
         raise ValueError(
