@@ -1,5 +1,11 @@
 from jaxvision.backbones.classifier import PooledClassifier as PooledClassifier
 from jaxvision.backbones.classifier import VGGClassifier as VGGClassifier
+from jaxvision.backbones.efficientnet import EFFICIENTNET_VARIANTS as EFFICIENTNET_VARIANTS
+from jaxvision.backbones.efficientnet import EfficientNet as EfficientNet
+from jaxvision.backbones.efficientnet import efficientnet as efficientnet
+from jaxvision.backbones.mobile import MobileBackbone as MobileBackbone
+from jaxvision.backbones.mobile import MobileBlock as MobileBlock
+from jaxvision.backbones.mobile import MobileClassifier as MobileClassifier
 from jaxvision.backbones.resnet import RESNET_VARIANTS as RESNET_VARIANTS
 from jaxvision.backbones.resnet import ResNet as ResNet
 from jaxvision.backbones.resnet import resnet as resnet

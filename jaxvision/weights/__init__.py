@@ -2,6 +2,9 @@ from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING
 from jaxvision.weights.convert import LAYOUTS as LAYOUTS
 from jaxvision.weights.convert import Rule as Rule
 from jaxvision.weights.convert import convert as convert
+from jaxvision.weights.efficientnet import efficientnet_pytorch_rules as efficientnet_pytorch_rules
+from jaxvision.weights.efficientnet import efficientnet_rules as efficientnet_rules
+from jaxvision.weights.efficientnet import efficientnet_timm_rules as efficientnet_timm_rules
 from jaxvision.weights.preprocessing import Preprocessing as Preprocessing
 from jaxvision.weights.readers import read_metadata as read_metadata
 from jaxvision.weights.readers import read_variables as read_variables

@@ -20,12 +20,15 @@ class Entry(NamedTuple):
       rules: makes the table for its published weights; None if there are none.
       paper: where the network is from.
       preprocessing: what the published weights expect; ``input_shape`` is one that the network takes.
+      other_rules: makers of tables for other files of weights of the same network, which name its tensors
+        in another way, such as timm's beside torchvision's.
     """
 
     builder: Callable[..., nn.Module]
     rules: Callable[[], Sequence[Rule]] | None
     paper: str
     preprocessing: Preprocessing = Preprocessing()
+    other_rules: tuple[Callable[[], Sequence[Rule]], ...] = ()
 
 
 def build_classifier(

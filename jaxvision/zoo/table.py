@@ -7,10 +7,12 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxvision.zoo import residual, segmentation, vgg
+from jaxvision.zoo import mobile, residual, segmentation, vgg
 from jaxvision.zoo.entry import Entry
 
-ENTRIES: Mapping[str, Entry] = MappingProxyType({**vgg.ENTRIES, **residual.ENTRIES, **segmentation.ENTRIES})
+ENTRIES: Mapping[str, Entry] = MappingProxyType(
+    {**vgg.ENTRIES, **residual.ENTRIES, **mobile.ENTRIES, **segmentation.ENTRIES}
+)
 
 
 def names() -> list[str]:

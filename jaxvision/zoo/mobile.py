@@ -1,0 +1,79 @@
+"""EfficientNet and EfficientNet-Lite by name."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import jax
+
+from jaxvision.backbones import MobileClassifier, efficientnet
+from jaxvision.weights import (
+    Preprocessing,
+    Rule,
+    efficientnet_pytorch_rules,
+    efficientnet_rules,
+    efficientnet_timm_rules,
+)
+from jaxvision.zoo.entry import Entry, build_classifier
+
+_EFFICIENTNET_PAPER = (
+    "Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks"
+)
+# Uniform from ±1 / sqrt(K), as the authors' code and torchvision.
+_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+
+def _prepare(size: int, resize: int, interpolation: str = "bicubic", *, half: bool = False) -> Preprocessing:
+    """``half``: mean and deviation of 0.5, which maps pixels to [-1, 1], for ImageNet's."""
+    prepared = Preprocessing((size, size), resize, interpolation=interpolation)
+    return prepared._replace(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)) if half else prepared
+
+
+# Dropout in front of the scores, as torchvision's builders and the authors' table of parameters have it, and
+# the images of torchvision's weights (B1: those of the second version, which are its default).
+_EFFICIENTNETS: Mapping[str, tuple[float, Preprocessing]] = {
+    "efficientnet_b0": (0.2, _prepare(224, 256)),
+    "efficientnet_b1": (0.2, _prepare(240, 255, "bilinear")),
+    "efficientnet_b2": (0.3, _prepare(288, 288)),
+    "efficientnet_b3": (0.3, _prepare(300, 320)),
+    "efficientnet_b4": (0.4, _prepare(380, 384)),
+    "efficientnet_b5": (0.4, _prepare(456, 456)),
+    "efficientnet_b6": (0.5, _prepare(528, 528)),
+    "efficientnet_b7": (0.5, _prepare(600, 600)),
+    # timm's: resize is the size over its crop_pct, rounded down.
+    "tf_efficientnet_b0": (0.2, _prepare(224, 256)),
+    "tf_efficientnet_b1": (0.2, _prepare(240, 272)),
+    "tf_efficientnet_b2": (0.3, _prepare(260, 292)),
+    "tf_efficientnet_b3": (0.3, _prepare(300, 331)),
+    "tf_efficientnet_b4": (0.4, _prepare(380, 412)),
+    "tf_efficientnet_b5": (0.4, _prepare(456, 488)),
+    "tf_efficientnet_b6": (0.5, _prepare(528, 560)),
+    "tf_efficientnet_b7": (0.5, _prepare(600, 632)),
+    "tf_efficientnet_lite0": (0.2, _prepare(224, 256, half=True)),
+    "tf_efficientnet_lite1": (0.2, _prepare(240, 272, half=True)),
+    "tf_efficientnet_lite2": (0.3, _prepare(260, 292, half=True)),
+    "tf_efficientnet_lite3": (0.3, _prepare(300, 331, "bilinear", half=True)),
+    "tf_efficientnet_lite4": (0.3, _prepare(380, 413, "bilinear", half=True)),
+}
+# timm's efficientnet_b5 to b7 have torchvision's names for other weights, trained with 1e-5 in the norm.
+_AS_TIMM = tuple(f"efficientnet_b{index}" for index in range(5))
+
+
+def _pytorch_rules(variant: str) -> Sequence[Rule]:
+    return efficientnet_pytorch_rules([len(stage) for stage in efficientnet(variant).stages])
+
+
+def _efficientnet_entry(variant: str) -> Entry:
+    dropout_rate, preprocessing = _EFFICIENTNETS[variant]
+    head = functools.partial(MobileClassifier, dropout_rate=dropout_rate, dense_init=_UNIFORM)
+    builder = functools.partial(build_classifier, efficientnet, variant, head=head)
+    if variant.startswith("tf_"):
+        other = (functools.partial(_pytorch_rules, variant),)
+        return Entry(builder, efficientnet_timm_rules, _EFFICIENTNET_PAPER, preprocessing, other)
+    other_rules = (efficientnet_timm_rules,) if variant in _AS_TIMM else ()
+    return Entry(builder, efficientnet_rules, _EFFICIENTNET_PAPER, preprocessing, other_rules)
+
+
+ENTRIES: Mapping[str, Entry] = MappingProxyType(
+    {variant: _efficientnet_entry(variant) for variant in _EFFICIENTNETS}
+)
