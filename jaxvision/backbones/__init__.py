@@ -6,6 +6,15 @@ from jaxvision.backbones.efficientnet import efficientnet as efficientnet
 from jaxvision.backbones.mobile import MobileBackbone as MobileBackbone
 from jaxvision.backbones.mobile import MobileBlock as MobileBlock
 from jaxvision.backbones.mobile import MobileClassifier as MobileClassifier
+from jaxvision.backbones.mobilenet_v1 import MOBILENET_V1_VARIANTS as MOBILENET_V1_VARIANTS
+from jaxvision.backbones.mobilenet_v1 import MobileNetV1 as MobileNetV1
+from jaxvision.backbones.mobilenet_v1 import mobilenet_v1 as mobilenet_v1
+from jaxvision.backbones.mobilenet_v2 import MOBILENET_V2_VARIANTS as MOBILENET_V2_VARIANTS
+from jaxvision.backbones.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from jaxvision.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
+from jaxvision.backbones.mobilenet_v3 import MOBILENET_V3_VARIANTS as MOBILENET_V3_VARIANTS
+from jaxvision.backbones.mobilenet_v3 import MobileNetV3 as MobileNetV3
+from jaxvision.backbones.mobilenet_v3 import mobilenet_v3 as mobilenet_v3
 from jaxvision.backbones.resnet import RESNET_VARIANTS as RESNET_VARIANTS
 from jaxvision.backbones.resnet import ResNet as ResNet
 from jaxvision.backbones.resnet import resnet as resnet

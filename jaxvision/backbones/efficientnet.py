@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxvision.backbones.mobile import MobileBackbone, MobileBlock
+from jaxvision.backbones.mobile import MobileBackbone, MobileBlock, scaled_stages
 from jaxvision.layers import BatchNorm, SqueezeExcitation, he_normal_fan_out, make_divisible
 
 # Tan and Le 2019, table 1: expansion, kernel, stride, channels and layers of stages 2 to 8.
@@ -91,32 +90,24 @@ class EfficientNet(MobileBackbone):
     @property
     def stages(self) -> tuple[tuple[MobileBlock, ...], ...]:
         """The blocks of the seven stages."""
-        inputs, stages = self.stem_features, []
-        for number, (expansion, kernel_size, strides, features, layers) in enumerate(_B0):
-            features = make_divisible(features * self.width)
-            if self.scale_ends or 0 < number < len(_B0) - 1:
-                layers = math.ceil(layers * self.depth)
-            blocks = []
-            for index in range(layers):
-                step = strides if index == 0 else 1
-                blocks.append(self._block(inputs, features, expansion, kernel_size, step))
-                inputs = features
-            stages.append(tuple(blocks))
-        return tuple(stages)
+        stages = scaled_stages(
+            _B0,
+            self.stem_features,
+            self.activation,
+            width=self.width,
+            depth=self.depth,
+            scale_ends=self.scale_ends,
+        )
+        if not self.squeeze:
+            return stages
+        return tuple(tuple(block._replace(attention=self._squeeze(block)) for block in s) for s in stages)
 
-    def _block(
-        self, inputs: int, features: int, expansion: int, kernel_size: int, strides: int
-    ) -> MobileBlock:
-        attention = None
-        if self.squeeze:
-            attention = functools.partial(
-                SqueezeExcitation,
-                squeeze_features=max(1, inputs // 4),
-                activation=self.activation,
-                kernel_init=he_normal_fan_out,
-            )
-        return MobileBlock(
-            inputs, features, expansion * inputs, kernel_size, strides, self.activation, attention
+    def _squeeze(self, block: MobileBlock) -> Callable[..., nn.Module]:
+        return functools.partial(
+            SqueezeExcitation,
+            squeeze_features=max(1, block.inputs // 4),
+            activation=self.activation,
+            kernel_init=he_normal_fan_out,
         )
 
 

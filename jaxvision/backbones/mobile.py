@@ -1,6 +1,7 @@
-"""What the networks of inverted residual blocks share: stem, stages, levels of features, and their head."""
+"""What MobileNets and EfficientNets share: stem, stages of blocks, levels of features, and the head."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -9,14 +10,21 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.core import check_floating, check_layout
-from jaxvision.layers import BatchNorm, ConvNormAct, Dropout, InvertedResidual, he_normal_fan_out
+from jaxvision.layers import (
+    BatchNorm,
+    ConvNormAct,
+    Dropout,
+    InvertedResidual,
+    he_normal_fan_out,
+    make_divisible,
+)
 from jaxvision.layers.initializers import Initializer
 from jaxvision.ops import ceil_padding, global_average_pool
 from jaxvision.ops.windows import Padding
 
 
 class MobileBlock(NamedTuple):
-    """One inverted residual block of a :class:`MobileBackbone`.
+    """One block of a :class:`MobileBackbone`.
 
     Attributes:
       inputs: number of input channels.
@@ -44,8 +52,49 @@ class MobileBlock(NamedTuple):
         return (*expand, "depthwise", *attention, "project")
 
 
+def scaled_stages(
+    table: Sequence[tuple[int, int, int, int, int]],
+    stem_features: int,
+    activation: Callable[[jax.Array], jax.Array],
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    scale_ends: bool = True,
+) -> tuple[tuple[MobileBlock, ...], ...]:
+    """Blocks of a network that is a small one with its widths and depths multiplied.
+
+    Args:
+      table: of each stage the expansion, the kernel's size, the first block's stride, the number of output
+        channels and that of blocks, as table 1 of EfficientNet's paper.
+      stem_features: number of input channels of the first stage.
+      activation: elementwise function.
+      width: what channels are multiplied by, then rounded to multiples of 8.
+      depth: what numbers of blocks are multiplied by, then rounded up.
+      scale_ends: whether ``depth`` reaches the first and the last stage.
+
+    Returns:
+      The blocks, stage by stage.
+
+    >>> stages = scaled_stages([(1, 3, 1, 16, 1), (6, 5, 2, 24, 2)], 32, nn.relu6, width=0.5)
+    >>> [len(stage) for stage in stages], stages[1][0].features
+    ([1, 2], 16)
+    """
+    inputs, stages = stem_features, []
+    for number, (expansion, kernel_size, strides, features, count) in enumerate(table):
+        features = make_divisible(features * width)
+        if scale_ends or 0 < number < len(table) - 1:
+            count = math.ceil(count * depth)
+        blocks = []
+        for index in range(count):
+            step = strides if index == 0 else 1
+            blocks.append(MobileBlock(inputs, features, expansion * inputs, kernel_size, step, activation))
+            inputs = features
+        stages.append(tuple(blocks))
+    return tuple(stages)
+
+
 class MobileBackbone(nn.Module):
-    """A strided 3x3 convolution and stages of inverted residual blocks, which subclasses list.
+    """A strided 3x3 convolution and stages of blocks, by default inverted residuals; subclasses list them.
 
     Submodules: ``stem`` (``conv`` and ``norm``) and ``stage{s}_block{i}``, stages counted from 1 and blocks
     from 0. A feature map ``c1``, ``c2``, ... is what a block with a stride reads, and ``c5`` what the last
@@ -152,7 +201,8 @@ class MobileBackbone(nn.Module):
 
     def _make_block(
         self, block: MobileBlock, *, padding: Padding | None, dilation: int, drop_path_rate: float, name: str
-    ) -> InvertedResidual:
+    ) -> nn.Module:
+        """The block as a module; MobileNet V1 has another kind."""
         return InvertedResidual(
             block.features,
             block.strides,

@@ -5,6 +5,9 @@ from jaxvision.weights.convert import convert as convert
 from jaxvision.weights.efficientnet import efficientnet_pytorch_rules as efficientnet_pytorch_rules
 from jaxvision.weights.efficientnet import efficientnet_rules as efficientnet_rules
 from jaxvision.weights.efficientnet import efficientnet_timm_rules as efficientnet_timm_rules
+from jaxvision.weights.mobilenet import mobilenet_v1_rules as mobilenet_v1_rules
+from jaxvision.weights.mobilenet import mobilenet_v2_rules as mobilenet_v2_rules
+from jaxvision.weights.mobilenet import mobilenet_v3_rules as mobilenet_v3_rules
 from jaxvision.weights.preprocessing import Preprocessing as Preprocessing
 from jaxvision.weights.readers import read_metadata as read_metadata
 from jaxvision.weights.readers import read_variables as read_variables

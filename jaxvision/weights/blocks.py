@@ -1,4 +1,4 @@
-"""Rules for what most families are built of: batch normalisation, and a convolution in front of one."""
+"""Rules for what most families are built of: convolutions, normalisations, linear layers, excitations."""
 
 from jaxvision.weights.convert import Rule
 
@@ -60,3 +60,22 @@ def squeeze_rules(reduce: str, expand: str, path: str) -> tuple[Rule, ...]:
         rules.append(Rule(prefix + "weight", f"params{path}/{name}/kernel", "conv"))
         rules.append(Rule(prefix + "bias", f"params{path}/{name}/bias"))
     return tuple(rules)
+
+
+def linear_rules(prefix: str, path: str) -> tuple[Rule, Rule]:
+    """Rules for ``torch.nn.Linear``.
+
+    Args:
+      prefix: regular expression of its name, with the dot.
+      path: of our ``Dense``, with a leading slash.
+
+    Returns:
+      Rules for kernel and bias.
+
+    >>> linear_rules(r"fc\\.", "/head")[0].path
+    'params/head/kernel'
+    """
+    return (
+        Rule(prefix + "weight", f"params{path}/kernel", "linear"),
+        Rule(prefix + "bias", f"params{path}/bias"),
+    )

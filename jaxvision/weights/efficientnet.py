@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxvision.weights.blocks import conv_norm_rules, squeeze_rules
+from jaxvision.weights.blocks import conv_norm_rules, linear_rules, squeeze_rules
 from jaxvision.weights.convert import Rule
 
 _STEM, _HEAD_CONV = "/backbone/stem", "/head_conv"
@@ -27,7 +27,7 @@ def efficientnet_rules() -> tuple[Rule, ...]:
             else:
                 rules += conv_norm_rules(prefix + r"0\.", prefix + r"1\.", f"{path}/{part}")
     rules += conv_norm_rules(r"features\.8\.0\.", r"features\.8\.1\.", _HEAD_CONV)
-    return (*rules, *_head_rules(r"classifier\.1\."))
+    return (*rules, *linear_rules(r"classifier\.1\.", "/head"))
 
 
 def efficientnet_timm_rules() -> tuple[Rule, ...]:
@@ -48,7 +48,7 @@ def efficientnet_timm_rules() -> tuple[Rule, ...]:
         squeeze = block + r"se\."
         rules += squeeze_rules(squeeze + r"conv_reduce\.", squeeze + r"conv_expand\.", f"{path}/attention")
     rules += conv_norm_rules(r"conv_head\.", r"bn2\.", _HEAD_CONV)
-    return (*rules, *_head_rules(r"classifier\."))
+    return (*rules, *linear_rules(r"classifier\.", "/head"))
 
 
 def efficientnet_pytorch_rules(blocks: Sequence[int]) -> tuple[Rule, ...]:
@@ -73,11 +73,4 @@ def efficientnet_pytorch_rules(blocks: Sequence[int]) -> tuple[Rule, ...]:
             rules += conv_norm_rules(rf"{block}{part}_conv\.", rf"{block}bn{norm}\.", f"{path}/{part}")
         rules += squeeze_rules(rf"{block}se_reduce\.", rf"{block}se_expand\.", f"{path}/attention")
     rules += conv_norm_rules(r"_conv_head\.", r"_bn1\.", _HEAD_CONV)
-    return (*rules, *_head_rules(r"_fc\."))
-
-
-def _head_rules(prefix: str) -> tuple[Rule, ...]:
-    return (
-        Rule(prefix + "weight", "params/head/kernel", "linear"),
-        Rule(prefix + "bias", "params/head/bias"),
-    )
+    return (*rules, *linear_rules(r"_fc\.", "/head"))

@@ -1,21 +1,44 @@
-"""EfficientNet and EfficientNet-Lite by name."""
+"""MobileNet, EfficientNet and EfficientNet-Lite by name."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import flax.linen as nn
 import jax
 
-from jaxvision.backbones import MobileClassifier, efficientnet
+from jaxvision.backbones import (
+    MobileBackbone,
+    MobileClassifier,
+    PooledClassifier,
+    efficientnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+)
 from jaxvision.weights import (
     Preprocessing,
     Rule,
     efficientnet_pytorch_rules,
     efficientnet_rules,
     efficientnet_timm_rules,
+    mobilenet_v1_rules,
+    mobilenet_v2_rules,
+    mobilenet_v3_rules,
 )
 from jaxvision.zoo.entry import Entry, build_classifier
 
+_V1_PAPER = (
+    "Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto and Adam 2017, MobileNets: Efficient "
+    "Convolutional Neural Networks for Mobile Vision Applications"
+)
+_V2_PAPER = (
+    "Sandler, Howard, Zhu, Zhmoginov and Chen 2018, MobileNetV2: Inverted Residuals and Linear Bottlenecks"
+)
+_V3_PAPER = (
+    "Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le and Adam 2019, Searching for "
+    "MobileNetV3"
+)
 _EFFICIENTNET_PAPER = (
     "Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks"
 )
@@ -74,6 +97,60 @@ def _efficientnet_entry(variant: str) -> Entry:
     return Entry(builder, efficientnet_rules, _EFFICIENTNET_PAPER, preprocessing, other_rules)
 
 
+def _parts(backbone: MobileBackbone) -> list[list[tuple[str, ...]]]:
+    return [[block.parts for block in stage] for stage in backbone.stages]
+
+
+def _torchvision_v2_rules(variant: str) -> Sequence[Rule]:
+    return mobilenet_v2_rules(_parts(mobilenet_v2(variant)))
+
+
+def _torchvision_v3_rules(variant: str) -> Sequence[Rule]:
+    return mobilenet_v3_rules(_parts(mobilenet_v3(variant)))
+
+
+def _v1_entry(variant: str, preprocessing: Preprocessing, *, head: Callable[..., nn.Module]) -> Entry:
+    builder = functools.partial(build_classifier, mobilenet_v1, variant, head=head)
+    return Entry(builder, mobilenet_v1_rules, _V1_PAPER, preprocessing)
+
+
+def _v2_entry(variant: str) -> Entry:
+    builder = functools.partial(build_classifier, mobilenet_v2, variant, head=MobileClassifier)
+    return Entry(builder, efficientnet_timm_rules, _V2_PAPER, _prepare(224, 256))
+
+
+def _v3_entry(variant: str, resize: int) -> Entry:
+    builder = functools.partial(build_classifier, mobilenet_v3, variant, head=MobileClassifier)
+    rules = functools.partial(_torchvision_v3_rules, variant)
+    return Entry(builder, rules, _V3_PAPER, _prepare(224, resize, "bilinear"))
+
+
+_POOLED, _CONVOLVED = PooledClassifier, functools.partial(MobileClassifier, dropout_rate=0.0)
+_V1_IMAGES = _prepare(224, 256, half=True)
+
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
-    {variant: _efficientnet_entry(variant) for variant in _EFFICIENTNETS}
+    {
+        "mobilenetv1_025": _v1_entry("mobilenetv1_025", _V1_IMAGES, head=_POOLED),
+        "mobilenetv1_050": _v1_entry("mobilenetv1_050", _V1_IMAGES, head=_POOLED),
+        "mobilenetv1_075": _v1_entry("mobilenetv1_075", _V1_IMAGES, head=_POOLED),
+        "mobilenetv1_100": _v1_entry("mobilenetv1_100", _V1_IMAGES, head=_POOLED),
+        "mobilenetv1_100h": _v1_entry("mobilenetv1_100", _V1_IMAGES, head=_CONVOLVED),
+        "mobilenetv1_125": _v1_entry("mobilenetv1_125", _prepare(224, 248, half=True), head=_POOLED),
+        # The images of torchvision's second, default weights.
+        "mobilenet_v2": _v2_entry("mobilenet_v2")._replace(
+            rules=functools.partial(_torchvision_v2_rules, "mobilenet_v2"),
+            preprocessing=_prepare(224, 232, "bilinear"),
+            other_rules=(efficientnet_timm_rules,),
+        ),
+        "mobilenetv2_035": _v2_entry("mobilenetv2_035"),
+        "mobilenetv2_050": _v2_entry("mobilenetv2_050"),
+        "mobilenetv2_075": _v2_entry("mobilenetv2_075"),
+        "mobilenetv2_100": _v2_entry("mobilenetv2_100"),
+        "mobilenetv2_110d": _v2_entry("mobilenetv2_110d"),
+        "mobilenetv2_120d": _v2_entry("mobilenetv2_120d"),
+        "mobilenetv2_140": _v2_entry("mobilenetv2_140"),
+        "mobilenet_v3_large": _v3_entry("mobilenet_v3_large", 232),
+        "mobilenet_v3_small": _v3_entry("mobilenet_v3_small", 256),
+        **{variant: _efficientnet_entry(variant) for variant in _EFFICIENTNETS},
+    }
 )
