@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016), ResNeXt and Wide ResNet: four stages of residual blocks after a strided stem."""
+"""ResNet (He et al. 2016), ResNeXt, Wide ResNet and SE-ResNet: a stem and four stages of residual blocks."""
 
 import difflib
 import functools
@@ -11,7 +11,7 @@ import jax
 from jax.typing import DTypeLike
 
 from jaxvision.core import check_floating, check_layout
-from jaxvision.layers import BasicBlock, BatchNorm, Bottleneck, Conv, he_normal_fan_out
+from jaxvision.layers import BasicBlock, BatchNorm, Bottleneck, Conv, SqueezeExcitation, he_normal_fan_out
 from jaxvision.ops import max_pool
 
 _PLAIN = (64, 128, 256, 512)
@@ -25,19 +25,35 @@ def _bottlenecks(*blocks: int, groups: int = 1, base_width: int = 64) -> Mapping
 
 # He et al. 2016, table 1; Xie et al. 2017, table 1 (32x4d: 32 groups of 4 channels in the first stage);
 # Zagoruyko and Komodakis 2016, WRN-50-2-bottleneck: the 3x3 convolutions twice as wide. The names are
-# torchvision's.
+# torchvision's; resnext101_32x4d is timm's.
+_PLAIN_VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "resnet18": {"blocks": (2, 2, 2, 2), "features": _PLAIN, "block": BasicBlock},
+    "resnet34": {"blocks": (3, 4, 6, 3), "features": _PLAIN, "block": BasicBlock},
+    "resnet50": _bottlenecks(3, 4, 6, 3),
+    "resnet101": _bottlenecks(3, 4, 23, 3),
+    "resnet152": _bottlenecks(3, 8, 36, 3),
+    "resnext50_32x4d": _bottlenecks(3, 4, 6, 3, groups=32, base_width=4),
+    "resnext101_32x4d": _bottlenecks(3, 4, 23, 3, groups=32, base_width=4),
+    "resnext101_32x8d": _bottlenecks(3, 4, 23, 3, groups=32, base_width=8),
+    "resnext101_64x4d": _bottlenecks(3, 4, 23, 3, groups=64, base_width=4),
+    "wide_resnet50_2": _bottlenecks(3, 4, 6, 3, base_width=128),
+    "wide_resnet101_2": _bottlenecks(3, 4, 23, 3, base_width=128),
+}
+
+
+def _excited(name: str) -> Mapping[str, Any]:
+    """A squeeze-and-excitation in every block, whose branch starts at zero."""
+    squeeze = functools.partial(SqueezeExcitation, divisor=8, kernel_init=he_normal_fan_out)
+    return {**_PLAIN_VARIANTS[name], "attention": squeeze, "zero_init_residual": True}
+
+
+# Hu et al. 2018, table 1, as timm names and builds them. Its legacy_seresnet50 and the like, ported from the
+# authors' Caffe nets, have the stride in the first 1x1 convolution and are others; so are those with a letter
+# behind the depth (seresnet152d), whose stem is deeper.
 RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "resnet18": {"blocks": (2, 2, 2, 2), "features": _PLAIN, "block": BasicBlock},
-        "resnet34": {"blocks": (3, 4, 6, 3), "features": _PLAIN, "block": BasicBlock},
-        "resnet50": _bottlenecks(3, 4, 6, 3),
-        "resnet101": _bottlenecks(3, 4, 23, 3),
-        "resnet152": _bottlenecks(3, 8, 36, 3),
-        "resnext50_32x4d": _bottlenecks(3, 4, 6, 3, groups=32, base_width=4),
-        "resnext101_32x8d": _bottlenecks(3, 4, 23, 3, groups=32, base_width=8),
-        "resnext101_64x4d": _bottlenecks(3, 4, 23, 3, groups=64, base_width=4),
-        "wide_resnet50_2": _bottlenecks(3, 4, 6, 3, base_width=128),
-        "wide_resnet101_2": _bottlenecks(3, 4, 23, 3, base_width=128),
+        **_PLAIN_VARIANTS,
+        **{f"se{name}": _excited(name) for name in _PLAIN_VARIANTS if not name.startswith("wide")},
     }
 )
 
@@ -169,7 +185,7 @@ class ResNet(nn.Module):
 
 
 def resnet(variant: str, **overrides: Any) -> ResNet:
-    """Builds a ResNet, ResNeXt or Wide ResNet backbone by name.
+    """Builds a ResNet, ResNeXt, Wide ResNet or SE-ResNet backbone by name.
 
     Args:
       variant: a key of :data:`RESNET_VARIANTS`.
@@ -184,9 +200,10 @@ def resnet(variant: str, **overrides: Any) -> ResNet:
     References:
       He et al. 2016, *Deep Residual Learning for Image Recognition*, table 1; Xie et al. 2017, *Aggregated
       Residual Transformations for Deep Neural Networks*, table 1; Zagoruyko and Komodakis 2016, *Wide
-      Residual Networks*. As torchvision's, whose bottlenecks have the stride on the 3x3 convolution and whose
-      kernels start from fan-out He initialisation; only a head of
-      :class:`jaxvision.backbones.PooledClassifier` starts from another distribution than ``torch.nn.Linear``.
+      Residual Networks*; Hu et al. 2018, *Squeeze-and-Excitation Networks*, table 1. As torchvision's and
+      timm's, whose bottlenecks have the stride on the 3x3 convolution and whose kernels start from fan-out He
+      initialisation; only a head of :class:`jaxvision.backbones.PooledClassifier` and the biases of
+      squeeze-and-excitations, which start at zero, start from other distributions than PyTorch's defaults.
 
     >>> resnet("resnet50").channels
     {'c1': 64, 'c2': 256, 'c3': 512, 'c4': 1024, 'c5': 2048}

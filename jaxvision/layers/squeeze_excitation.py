@@ -24,6 +24,8 @@ class SqueezeExcitation(nn.Module):
     Attributes:
       squeeze_features: number of channels between the two; None is the input's divided by ``reduction``.
       reduction: the paper's r; at least one channel is left.
+      divisor: the quotient is rounded to a multiple of it, one at least. timm's SE-ResNets have 8, which
+        matters where there are 64 channels.
       activation: the function delta: ``nn.relu``, or ``nn.silu`` in EfficientNet.
       gate: the function sigma: ``nn.sigmoid``, or ``nn.hard_sigmoid`` in MobileNetV3.
       kernel_init: initialiser of the kernels.
@@ -42,6 +44,7 @@ class SqueezeExcitation(nn.Module):
 
     squeeze_features: int | None = None
     reduction: int = 16
+    divisor: int = 1
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     gate: Callable[[jax.Array], jax.Array] = nn.sigmoid
     kernel_init: Initializer = he_normal_fan_in
@@ -58,7 +61,8 @@ class SqueezeExcitation(nn.Module):
         features = x.shape[-1]
         squeezed = self.squeeze_features
         if squeezed is None:
-            squeezed = max(1, features // self.reduction)
+            halfway = features // self.reduction + self.divisor // 2
+            squeezed = max(self.divisor, halfway // self.divisor * self.divisor)
         gate = global_average_pool(x)[:, None, None]  # [N, 1, 1, C]
         gate = self.activation(self._conv(squeezed, "reduce_conv")(gate))  # [N, 1, 1, squeezed]
         gate = self.gate(self._conv(features, "expand_conv")(gate))  # [N, 1, 1, C]

@@ -1,10 +1,14 @@
-"""Rules for the ResNet, ResNeXt and Wide ResNet weights that torchvision publishes: one table for all."""
+"""Rules for ResNet, ResNeXt, Wide ResNet and SE-ResNet weights of torchvision and timm: one table for all.
 
+Both name tensors alike; squeeze-and-excitations, ``layer1.0.se.fc1``, are timm's.
+"""
+
+from jaxvision.weights.blocks import linear_rules, norm_rules, squeeze_rules
 from jaxvision.weights.convert import Rule
 
 
 def resnet_backbone_rules(*, module: str = "/backbone") -> tuple[Rule, ...]:
-    """Rules from torchvision's ``conv1``, ``bn1`` and ``layer1`` to ``layer4`` to the backbone's variables.
+    """Rules from ``conv1``, ``bn1`` and ``layer1`` to ``layer4``, as there, to the backbone's variables.
 
     Args:
       module: path of the backbone inside the variables, with a leading slash; ``""`` for the backbone alone.
@@ -18,27 +22,15 @@ def resnet_backbone_rules(*, module: str = "/backbone") -> tuple[Rule, ...]:
     block, path = r"layer(\d+)\.(\d+)\.", rf"{module}/stage\1_block\2"
     return (
         Rule(r"conv1\.weight", f"params{module}/stem_conv/kernel", "conv"),
-        *_norm_rules(r"bn1\.", f"{module}/stem_norm"),
+        *norm_rules(r"bn1\.", f"{module}/stem_norm"),
         Rule(block + r"conv(\d)\.weight", rf"params{path}/conv\3/kernel", "conv"),
-        *_norm_rules(block + r"bn(\d)\.", rf"{path}/norm\3"),
+        *norm_rules(block + r"bn(\d)\.", rf"{path}/norm\3"),
         Rule(block + r"downsample\.0\.weight", f"params{path}/shortcut_conv/kernel", "conv"),
-        *_norm_rules(block + r"downsample\.1\.", f"{path}/shortcut_norm"),
+        *norm_rules(block + r"downsample\.1\.", f"{path}/shortcut_norm"),
+        *squeeze_rules(block + r"se\.fc1\.", block + r"se\.fc2\.", f"{path}/attention"),
     )
 
 
 def resnet_classifier_rules() -> tuple[Rule, ...]:
-    """Rules from torchvision's ResNets to ``jaxvision.backbones.PooledClassifier`` over our ResNet."""
-    return (
-        *resnet_backbone_rules(),
-        Rule(r"fc\.weight", "params/head/kernel", "linear"),
-        Rule(r"fc\.bias", "params/head/bias"),
-    )
-
-
-def _norm_rules(prefix: str, path: str) -> tuple[Rule, ...]:
-    return (
-        Rule(prefix + "weight", f"params{path}/scale"),
-        Rule(prefix + "bias", f"params{path}/bias"),
-        Rule(prefix + "running_mean", f"batch_stats{path}/mean"),
-        Rule(prefix + "running_var", f"batch_stats{path}/var"),
-    )
+    """Rules from those ResNets to ``jaxvision.backbones.PooledClassifier`` over our ResNet."""
+    return (*resnet_backbone_rules(), *linear_rules(r"fc\.", "/head"))
