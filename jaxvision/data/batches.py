@@ -4,7 +4,7 @@ Grain (https://google-grain.readthedocs.io) reads records and applies transforms
 processes. A batch is a dict of numpy arrays:
 
 * ``images`` float32 [N, H, W, 3];
-* ``labels`` int32 [N, H, W], 255 = void;
+* ``labels`` int32 [N, H, W], 255 = void, of records with a ``mask``; int32 [N] of records with a ``label``;
 * ``where`` bool [N], False for padding.
 """
 
@@ -29,6 +29,8 @@ __all__ = [
     "train_batches",
 ]
 
+NO_LABEL = -1  # of a padding image: 255 would be a class of ImageNet
+
 Batch = dict[str, np.ndarray]
 
 
@@ -51,7 +53,7 @@ def train_batches(
     alone: the number of workers and threads changes nothing in them.
 
     Args:
-      source: random access to records with ``image`` and ``mask``.
+      source: random access to records with ``image``, and ``mask`` or ``label``.
       transform: called as ``transform(record, rng)``; ends with ``Normalize``. Each record of each epoch gets
         a generator of its own.
       batch_size: records in a batch of this shard.
@@ -176,12 +178,12 @@ def eval_batches(
 ) -> "EvalBatches":
     """Batches in fixed order, to be iterated any number of times; over all shards each image comes once.
 
-    The last batch is padded to ``batch_size``: ``where`` is False there, images 0, labels 255. All shards
-    give the same number of batches, so that processes stay in step. ``index`` int32 [N] is the position in
-    the source, -1 for padding.
+    The last batch is padded to ``batch_size``: ``where`` is False there, images 0, labels 255 (void) of masks
+    and -1 of whole images. All shards give the same number of batches, so that processes stay in step.
+    ``index`` int32 [N] is the position in the source, -1 for padding.
 
     Args:
-      source: random access to records with ``image`` and ``mask``.
+      source: random access to records with ``image``, and ``mask`` or ``label``.
       transform: called as ``transform(record, rng)`` with a generator that depends on the index alone; all
         its images must have one size.
       batch_size: records in a batch of this shard.
@@ -243,7 +245,7 @@ class _NumberedBatches:
         pattern = examples[0] if examples else self._example(0)
         padding = {
             "images": np.zeros_like(pattern["images"]),
-            "labels": np.full_like(pattern["labels"], VOID),
+            "labels": np.full_like(pattern["labels"], VOID if pattern["labels"].ndim else NO_LABEL),
             "where": np.bool_(False),
         }
         batch = _stack(examples + [padding] * (self._batch_size - len(examples)))
@@ -255,16 +257,29 @@ class _NumberedBatches:
 
 def _example(record: Record) -> dict[str, Any]:
     """A transformed record -> one row of a batch."""
-    image, mask = record["image"], record["mask"]
+    image = record["image"]
     if image.dtype != np.float32:
         raise ValueError(
             f"image: got {image.dtype} after the transform, expected float32; end it with Normalize"
         )
-    if image.shape[:2] != mask.shape:
+    return {"images": image, "labels": _labels(record), "where": np.bool_(True)}
+
+
+def _labels(record: Record) -> np.ndarray:
+    """The mask of a record, int32 [H, W], or where it has none its label, int32 []."""
+    if "mask" in record:
+        mask, size = record["mask"], record["image"].shape[:2]
+        if size != mask.shape:
+            raise ValueError(
+                f"mask: got {list(mask.shape)} for an image of {list(size)}, expected equal sizes"
+            )
+        return np.asarray(mask, np.int32)
+    if "label" not in record:
         raise ValueError(
-            f"mask: got {list(mask.shape)} for an image of {list(image.shape[:2])}, expected equal sizes"
+            f"a record with {', '.join(record)}, expected a mask or a label beside the image; "
+            "look whether the transform drops it"
         )
-    return {"images": image, "labels": mask.astype(np.int32), "where": np.bool_(True)}
+    return np.asarray(record["label"], np.int32)
 
 
 def _stack(examples: Sequence[dict[str, Any]]) -> Batch:

@@ -1,10 +1,10 @@
-"""Transforms of an image and its mask together, in numpy and Pillow on the host.
+"""Transforms of an image and its mask or label together, in numpy and Pillow on the host.
 
 A transform is called as ``transform(record, rng)`` and returns a new record; all chance comes from ``rng``,
 a numpy Generator, so equal generators give equal results. ``record["image"]`` is uint8 [H, W, 3] until
 :class:`Normalize`, which comes last and makes it float32; ``record["mask"]`` is uint8 [H, W] with 255 = void,
-and may be absent. Geometric transforms keep image, mask and name and drop all else (boxes, instance masks),
-which would no longer fit.
+and may be absent. Geometric transforms keep image, mask, label and name and drop all else (boxes, instance
+masks), which would no longer fit.
 """
 
 import dataclasses
@@ -254,11 +254,11 @@ def _image(record: Record) -> np.ndarray:
 
 
 def _geometric(record: Record, change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
-    """Applies ``change`` to image and mask alike; keeps the name, drops what would no longer fit."""
+    """Applies ``change`` to image and mask; keeps label and name, drops what would no longer fit."""
     changed = {"image": np.ascontiguousarray(change(_image(record)))}
     if "mask" in record:
         changed["mask"] = np.ascontiguousarray(change(record["mask"]))
-    return changed | ({"name": record["name"]} if "name" in record else {})
+    return changed | {key: record[key] for key in ("label", "name") if key in record}
 
 
 def _resized(record: Record, size: Sequence[int]) -> dict[str, Any]:

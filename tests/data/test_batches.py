@@ -364,3 +364,36 @@ def test_a_transform_without_normalize_is_named():
 def test_an_error_of_the_source_comes_through_a_thread():
     with pytest.raises(ValueError, match=r"picture_3\.png: damaged"):
         list(train_batches(Broken(8), Normalize(), batch_size=8, seed=0, num_epochs=1, num_threads=1))
+
+
+class Labelled(Numbers):
+    """Record ``i`` is of class ``100 * i``, so that one of them is 300: labels are wider than a byte."""
+
+    def __getitem__(self, index: int) -> dict:
+        record = super().__getitem__(index)
+        return {"image": record["image"], "label": np.int32(100 * index), "name": str(index)}
+
+
+def test_labels_of_whole_images_make_batches():
+    batch = next(train_batches(Labelled(8), TRANSFORM, batch_size=8, seed=3, num_threads=0))
+    assert {name: (value.shape, value.dtype) for name, value in batch.items()} == {
+        "images": ((8, 4, 6, 3), np.float32),
+        "labels": ((8,), np.int32),
+        "where": ((8,), bool),
+    }
+    assert sorted(batch["labels"].tolist()) == list(range(0, 800, 100))
+
+
+def test_padding_of_whole_images_has_a_label_that_is_no_class():
+    batches = list(eval_batches(Labelled(5), TRANSFORM, batch_size=4))
+    assert [batch["labels"].tolist() for batch in batches] == [[0, 100, 200, 300], [400, -1, -1, -1]]
+    assert batches[1]["where"].tolist() == [True, False, False, False]
+
+
+def test_a_record_without_mask_and_label_is_named():
+    class Unlabelled(Numbers):
+        def __getitem__(self, index: int) -> dict:
+            return {"image": super().__getitem__(index)["image"], "name": "a"}
+
+    with pytest.raises(ValueError, match="a record with image, name, expected a mask or a label"):
+        next(train_batches(Unlabelled(4), Normalize(), batch_size=4, seed=0, num_threads=0))

@@ -52,6 +52,14 @@ def test_geometric_transforms_drop_what_no_longer_fits(transform):
 
 
 @pytest.mark.parametrize("transform", [*GEOMETRIC, ColourJitter(), Normalize()])
+def test_labels_survive(transform):
+    for seed in range(4):
+        record = {"image": make_record()["image"], "label": np.int32(7), "name": "a"}
+        changed = transform(record, rng(seed))
+        assert (changed["label"], changed["name"]) == (7, "a")
+
+
+@pytest.mark.parametrize("transform", [*GEOMETRIC, ColourJitter(), Normalize()])
 def test_an_image_without_a_mask_passes(transform):
     assert "mask" not in transform({"image": make_record()["image"]}, rng())
 
