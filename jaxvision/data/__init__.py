@@ -1,7 +1,14 @@
+from jaxvision.data.array_images import ArrayImages as ArrayImages
+from jaxvision.data.array_images import digit_images as digit_images
+from jaxvision.data.array_images import read_image_arrays as read_image_arrays
 from jaxvision.data.batches import EvalBatches as EvalBatches
 from jaxvision.data.batches import TrainBatches as TrainBatches
 from jaxvision.data.batches import eval_batches as eval_batches
 from jaxvision.data.batches import train_batches as train_batches
+from jaxvision.data.classification_sources import CsvImages as CsvImages
+from jaxvision.data.classification_sources import ImageFolder as ImageFolder
+from jaxvision.data.classification_sources import LabelledFiles as LabelledFiles
+from jaxvision.data.classification_sources import LabelledSource as LabelledSource
 from jaxvision.data.digit_scenes import DIGIT_SCENES_CLASSES as DIGIT_SCENES_CLASSES
 from jaxvision.data.digit_scenes import DigitScenes as DigitScenes
 from jaxvision.data.digit_scenes import digit_indices as digit_indices
@@ -17,6 +24,9 @@ from jaxvision.data.segmentation_folders import ImageMaskFolder as ImageMaskFold
 from jaxvision.data.segmentation_folders import SegmentationFolder as SegmentationFolder
 from jaxvision.data.segmentation_folders import VOCSegmentation as VOCSegmentation
 from jaxvision.data.segmentation_folders import check_source as check_source
+from jaxvision.data.splits import Subset as Subset
+from jaxvision.data.splits import stratified_folds as stratified_folds
+from jaxvision.data.splits import stratified_split as stratified_split
 from jaxvision.data.transforms import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxvision.data.transforms import IMAGENET_STD as IMAGENET_STD
 from jaxvision.data.transforms import ColourJitter as ColourJitter

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxvision.core import name_some
 from jaxvision.data.image_files import IMAGE_SUFFIXES, VOID, read_image, read_mask
 from jaxvision.data.transforms import Source
 
@@ -268,7 +269,7 @@ def _listed_names(path: Path) -> list[str]:
 def _require_unique(names: Iterable[str], path: Path) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}: listed more than once: {_some(twice)}; keep one line each")
+        raise ValueError(f"{path}: listed more than once: {name_some(twice)}; keep one line each")
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
@@ -313,12 +314,9 @@ def _require_partners(missing: Iterable[str], what: str, where: Path) -> None:
     names = sorted(missing)
     if names:
         raise ValueError(
-            f"{where}: {what}: {_some(names)}; add the missing files or remove these ({len(names)} in all)"
+            f"{where}: {what}: {name_some(names)}; add the missing files or remove these "
+            f"({len(names)} in all)"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _hash_split(names: Sequence[str], split: str, val_fraction: float, seed: int) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.shared_data import real_file
 from PIL import Image
 
 from jaxvision.data import (
@@ -318,11 +319,7 @@ def test_check_source_finds_masks_of_0_and_255(plain):
 
 def real_camvid(tmp_path: Path) -> Path:
     """The real CamVid, unpacked where it is only there as a zip."""
-    data = Path(os.environ.get("JAXVISION_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-    archive = data / "camvid" / "camvid_trainval.zip"
-    if not archive.is_file():
-        pytest.skip(f"real CamVid is not there: {archive} (the folder is named by JAXVISION_DATA)")
-    with zipfile.ZipFile(archive) as packed:
+    with zipfile.ZipFile(real_file("camvid", "camvid_trainval.zip")) as packed:
         names = packed.namelist()
         wanted = [name for name in names if "/val" in name]
         packed.extractall(tmp_path, wanted)
