@@ -40,14 +40,18 @@ def unflatten_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def map_paths(function: Callable[[str, Any], Any], tree: Any) -> Any:
+def map_paths(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """Maps ``function(path, leaf)`` over a pytree; the result has the tree's structure.
+
+    With more trees of that structure, ``function(path, leaf, *leaves_of_the_others)``.
 
     >>> map_paths(lambda path, leaf: path, {"head": {"bias": 0}})
     {'head': {'bias': 'head/bias'}}
     """
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: function(jax.tree_util.keystr(path, simple=True, separator="/"), leaf), tree
+        lambda path, *leaves: function(jax.tree_util.keystr(path, simple=True, separator="/"), *leaves),
+        tree,
+        *rest,
     )
 
 

@@ -2,6 +2,7 @@ from jaxvision.optimizers.average import EmaState as EmaState
 from jaxvision.optimizers.average import ema_params as ema_params
 from jaxvision.optimizers.average import track_average as track_average
 from jaxvision.optimizers.build import build_optimizer as build_optimizer
+from jaxvision.optimizers.clipping import adaptive_clip as adaptive_clip
 from jaxvision.optimizers.groups import add_l1 as add_l1
 from jaxvision.optimizers.groups import check_patterns as check_patterns
 from jaxvision.optimizers.groups import decay_mask as decay_mask

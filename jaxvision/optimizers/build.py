@@ -7,6 +7,7 @@ from typing import Any
 import optax
 
 from jaxvision.optimizers.average import track_average
+from jaxvision.optimizers.clipping import adaptive_clip
 from jaxvision.optimizers.groups import add_l1, check_patterns, decay_mask, freeze_leaves, scale_by_group
 from jaxvision.optimizers.plateau import scale_on_plateau
 from jaxvision.optimizers.recipes import LearningRate, Mask, create
@@ -18,6 +19,8 @@ def build_optimizer(
     *,
     params: Any = None,
     options: Mapping[str, Any] = MappingProxyType({}),
+    agc: float | None = None,
+    agc_exclude: Sequence[str] = ("head",),
     clip_value: float | None = None,
     clip_norm: float | None = None,
     l1: float = 0.0,
@@ -38,8 +41,8 @@ def build_optimizer(
     1. accumulation: the mean of ``accumulate`` batches; the stages below run once for each such group, so
        that a clip sees the gradient of the large batch and schedules count updates;
     2. freezing: stages 3 to 8 see only the other leaves (no moments, no share in the norm);
-    3. clip by value, then by global norm: the raw gradient, before any penalty, as where torch's
-       ``clip_grad_*`` is called;
+    3. clip each unit adaptively, then by value, then by global norm: the raw gradient, before any penalty, as
+       where torch's ``clip_grad_*`` is called;
     4. L1 and L2 penalties, coupled: they pass through the recipe's statistics;
     5. the recipe's direction;
     6. decoupled weight decay;
@@ -55,6 +58,8 @@ def build_optimizer(
       schedule: a number or an Optax schedule.
       params: the parameters or their shapes; needed to check patterns.
       options: the recipe's own keyword arguments.
+      agc: largest norm of a unit's gradient as a share of the unit's norm; see ``adaptive_clip``.
+      agc_exclude: path patterns of the leaves that ``agc`` leaves alone: the last linear layer.
       clip_value: largest absolute value of a gradient's element.
       clip_norm: largest global norm of the gradient (torch adds 1e-6 to the norm, Optax does not).
       l1: strength of the L1 penalty.
@@ -84,16 +89,17 @@ def build_optimizer(
     >>> print(abs(updates["backbone"][0]), updates["head"][0])
     [0. 0.] [-0.05 -0.05]
     """
-    _check_numbers(clip_value=clip_value, clip_norm=clip_norm)
+    _check_numbers(agc=agc, clip_value=clip_value, clip_norm=clip_norm)
     if accumulate < 1:
         raise ValueError(f"accumulate: expected a number of batches >= 1, got {accumulate}")
-    patterns = [*freeze, *rates]
+    patterns = [*freeze, *rates, *(agc_exclude if agc is not None else ())]
     if patterns and params is None:
         raise ValueError(f"the patterns {patterns} need params (or their shapes) to be checked against")
     check_patterns(patterns, params)
 
     decay = {} if weight_decay is None else {"weight_decay": weight_decay}
     stages = [
+        *([adaptive_clip(agc, exclude=agc_exclude)] if agc is not None else []),
         *([optax.clip(clip_value)] if clip_value is not None else []),
         *([optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []),
         *([_masked(add_l1(l1), decayed)] if l1 else []),

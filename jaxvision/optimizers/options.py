@@ -35,6 +35,11 @@ class OptimizerOptions:
     """L1 penalty."""
     l2: float = 0.0
     """L2 penalty; norms and biases are skipped, as for L1."""
+    agc: float | None = None
+    """Greatest norm of the gradient of a unit (an output channel's weights) as a share of the unit's norm:
+    adaptive gradient clipping, which NFNets are trained with (0.01 at 4096 images a batch)."""
+    agc_exclude: tuple[str, ...] = ("head",)
+    """Path patterns of parameters that agc leaves alone: the last linear layer."""
     clip_norm: float | None = None
     """Greatest global norm of the gradient."""
     clip_value: float | None = None
@@ -86,6 +91,8 @@ class OptimizerOptions:
             schedule,
             params=params,
             options=options,
+            agc=self.agc,
+            agc_exclude=self.agc_exclude,
             clip_value=self.clip_value,
             clip_norm=self.clip_norm,
             l1=self.l1,
