@@ -16,15 +16,17 @@ class PooledClassifier(nn.Module):
     Submodules: ``backbone``, ``head``.
 
     Attributes:
-      backbone: module that maps images to a dict with ``"c5"``.
+      backbone: module that maps images to a dict of features.
       num_classes: number of classes K.
       dropout_rate: share of pooled features dropped in training.
+      feature: name of the feature map that is pooled, the backbone's last one.
       dtype: dtype of the computation.
     """
 
     backbone: nn.Module
     num_classes: int
     dropout_rate: float = 0.0
+    feature: str = "c5"
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -36,8 +38,8 @@ class PooledClassifier(nn.Module):
         Raises:
           ValueError: as the backbone.
         """
-        x = self.backbone(images, train=train)["c5"]
-        x = global_average_pool(x)  # [N, C5]
+        x = self.backbone(images, train=train)[self.feature]
+        x = global_average_pool(x)  # [N, C]
         x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [N, K]
         return logits.astype(jnp.float32)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.layers.conv import Conv
@@ -25,6 +26,7 @@ class _ResidualBlock(nn.Module):
     attention: Callable[..., nn.Module] | None = None
     drop_path_rate: float = 0.0
     zero_init_residual: bool = False
+    shortcut: str = "projection"
     kernel_init: Initializer = he_normal_fan_out
     dtype: DTypeLike | None = None
 
@@ -33,16 +35,31 @@ class _ResidualBlock(nn.Module):
         """Maps images ``[N, H, W, C]`` to ``[N, ceil(H / strides), ceil(W / strides), features]``.
 
         Raises:
-          ValueError: if ``x`` is not a batch of images, or the width of a bottleneck is not whole.
+          ValueError: if ``x`` is not a batch of images, the width of a bottleneck is not whole, ``shortcut``
+            is unknown, or zeros are to be added to more channels than ``features``.
         """
         branch = self._branch(x, train)
         if self.attention is not None:
             branch = self.attention(dtype=self.dtype, name="attention")(branch, train=train)
         branch = DropPath(self.drop_path_rate, name="drop_path")(branch, train=train)
         if self.strides != 1 or x.shape[-1] != self.features:
-            x = self._conv(self.features, 1, "shortcut_conv", strides=self.strides)(x)
-            x = self.norm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
+            x = self._shortcut(x, train)  # [N, H / strides, W / strides, features]
         return self.activation(branch + x.astype(branch.dtype))
+
+    def _shortcut(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.shortcut == "projection":
+            x = self._conv(self.features, 1, "shortcut_conv", strides=self.strides)(x)
+            return self.norm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
+        if self.shortcut != "zeros":
+            raise ValueError(f"shortcut: expected 'projection' or 'zeros', got {self.shortcut!r}")
+        more = self.features - x.shape[-1]
+        if more < 0:
+            raise ValueError(
+                f"features: expected at least the {x.shape[-1]} channels of x for a shortcut of zeros, got "
+                f"{self.features}; take shortcut='projection'"
+            )
+        x = jax.lax.slice(x, (0,) * 4, x.shape, (1, self.strides, self.strides, 1))
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2)))
 
     def _branch(self, x: jax.Array, train: bool) -> jax.Array:
         raise NotImplementedError
@@ -77,7 +94,8 @@ class BasicBlock(_ResidualBlock):
     """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and -34.
 
     Submodules: ``conv1``, ``norm1``, ``conv2``, ``norm2``; ``shortcut_conv``, ``shortcut_norm`` where the
-    input has another shape than the output; ``attention`` where there is one.
+    input has another shape than the output, unless ``shortcut`` is ``"zeros"``; ``attention`` where there is
+    one.
 
     .. math:: y = \\sigma(\\mathrm{norm}_2(W_2\\, \\sigma(\\mathrm{norm}_1(W_1 x))) + W_s x)
 
@@ -96,14 +114,17 @@ class BasicBlock(_ResidualBlock):
         in ``rngs``.
       zero_init_residual: whether the last norm's scale starts at zero (``norm`` then needs a field
         ``scale_init``), so that the block starts as its shortcut (Goyal et al. 2017, section 5.1).
+      shortcut: what makes the input's shape the output's: ``"projection"``, a 1x1 convolution and a norm
+        (option B), or ``"zeros"``, every ``strides``-th pixel between channels of zeros, half of them before
+        and half behind, without parameters (option A).
       kernel_init: initialiser of the kernels.
       dtype: dtype of the computation.
 
     References:
-      He et al. 2016, *Deep Residual Learning for Image Recognition*, section 3.2, figure 5 left, shortcuts of
-      option B. Equal to torchvision's, which has no dilated form; the second convolution of a block in a
-      dilated network has the new dilation, so that the network computes the undilated one's values
-      (Yu et al. 2017, *Dilated Residual Networks*, section 2).
+      He et al. 2016, *Deep Residual Learning for Image Recognition*, section 3.2, figure 5 left; shortcuts of
+      section 4.1, which does not say where the zeros of option A go. Equal to torchvision's, which has no
+      dilated form; the second convolution of a block in a dilated network has the new dilation, so that the
+      network computes the undilated one's values (Yu et al. 2017, *Dilated Residual Networks*, section 2).
     """
 
     def _branch(self, x: jax.Array, train: bool) -> jax.Array:
@@ -133,6 +154,7 @@ class Bottleneck(_ResidualBlock):
         it out.
       drop_path_rate: probability that training drops the branch of a sample. See :class:`BasicBlock`.
       zero_init_residual: whether the last norm's scale starts at zero. See :class:`BasicBlock`.
+      shortcut: ``"projection"`` or ``"zeros"``. See :class:`BasicBlock`.
       kernel_init: initialiser of the kernels.
       dtype: dtype of the computation.
       expansion: output channels per channel of a plain block's 3x3 convolution.

@@ -41,6 +41,7 @@ class StandardizedConv(nn.Module):
       use_bias: whether to add a bias.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias.
+      gain_init: initialiser of ``g``; zeros make a residual block start as its shortcut.
       epsilon: added to the biased variance.
       dtype: dtype of the computation; the kernel is standardised in float32.
 
@@ -62,6 +63,7 @@ class StandardizedConv(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer = he_normal_fan_in
     bias_init: Initializer = nn.initializers.zeros_init()
+    gain_init: Initializer = nn.initializers.ones_init()
     epsilon: float = 1e-6
     dtype: DTypeLike | None = None
 
@@ -78,7 +80,7 @@ class StandardizedConv(nn.Module):
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         kernel = weight_standardize(kernel, epsilon=self.epsilon)
         if self.scaled:
-            gain = self.param("gain", nn.initializers.ones_init(), (self.features,), jnp.float32)
+            gain = self.param("gain", self.gain_init, (self.features,), jnp.float32)
             factor = self.activation_gain / math.sqrt(math.prod(shape[:-1]))
             kernel *= jnp.broadcast_to(factor * gain, shape)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)

@@ -29,6 +29,17 @@ def test_zero_init_residual_starts_as_the_shortcut(block):
     )
 
 
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_a_shortcut_of_zeros_takes_every_second_pixel_and_pads_both_sides(block):
+    block = block(8, strides=2, shortcut="zeros", zero_init_residual=True)
+    x = jax.random.normal(jax.random.key(1), (2, 5, 4, 3))
+    y, variables = jax.jit(functools.partial(block.init_with_output, train=False))(jax.random.key(0), x)
+    expected = np.zeros((2, 3, 2, 8), np.float32)
+    expected[..., 2:5] = np.maximum(x[:, ::2, ::2], 0)
+    np.testing.assert_array_equal(y, expected)
+    assert not any(name.startswith("shortcut") for name in variables["params"])
+
+
 def test_drop_path_drops_whole_samples_in_training_only():
     block = BasicBlock(4, drop_path_rate=1.0)
     x = jax.random.normal(jax.random.key(1), (2, 3, 3, 4))
