@@ -1,3 +1,6 @@
+from jaxvision.backbones.cifar_resnet import CIFAR_RESNET_VARIANTS as CIFAR_RESNET_VARIANTS
+from jaxvision.backbones.cifar_resnet import CifarResNet as CifarResNet
+from jaxvision.backbones.cifar_resnet import cifar_resnet as cifar_resnet
 from jaxvision.backbones.classifier import PooledClassifier as PooledClassifier
 from jaxvision.backbones.classifier import VGGClassifier as VGGClassifier
 from jaxvision.backbones.efficientnet import EFFICIENTNET_VARIANTS as EFFICIENTNET_VARIANTS

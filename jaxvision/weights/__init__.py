@@ -1,3 +1,4 @@
+from jaxvision.weights.cifar_resnet import cifar_resnet_classifier_rules as cifar_resnet_classifier_rules
 from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING
 from jaxvision.weights.convert import LAYOUTS as LAYOUTS
 from jaxvision.weights.convert import Rule as Rule
