@@ -24,3 +24,7 @@ from jaxvision.backbones.resnet import resnet as resnet
 from jaxvision.backbones.vgg import VGG as VGG
 from jaxvision.backbones.vgg import VGG_VARIANTS as VGG_VARIANTS
 from jaxvision.backbones.vgg import vgg as vgg
+from jaxvision.backbones.vit import VIT_VARIANTS as VIT_VARIANTS
+from jaxvision.backbones.vit import ViT as ViT
+from jaxvision.backbones.vit import ViTClassifier as ViTClassifier
+from jaxvision.backbones.vit import vit as vit

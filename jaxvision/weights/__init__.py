@@ -19,3 +19,5 @@ from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifie
 from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules
 from jaxvision.weights.vgg import vgg_backbone_rules as vgg_backbone_rules
 from jaxvision.weights.vgg import vgg_classifier_rules as vgg_classifier_rules
+from jaxvision.weights.vit import vit_classifier_rules as vit_classifier_rules
+from jaxvision.weights.vit import vit_timm_rules as vit_timm_rules
