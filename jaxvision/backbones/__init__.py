@@ -18,6 +18,13 @@ from jaxvision.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
 from jaxvision.backbones.mobilenet_v3 import MOBILENET_V3_VARIANTS as MOBILENET_V3_VARIANTS
 from jaxvision.backbones.mobilenet_v3 import MobileNetV3 as MobileNetV3
 from jaxvision.backbones.mobilenet_v3 import mobilenet_v3 as mobilenet_v3
+from jaxvision.backbones.nfnet import NFNET_RECIPES as NFNET_RECIPES
+from jaxvision.backbones.nfnet import NFNET_VARIANTS as NFNET_VARIANTS
+from jaxvision.backbones.nfnet import NFBlock as NFBlock
+from jaxvision.backbones.nfnet import NFNet as NFNet
+from jaxvision.backbones.nfnet import NFNetClassifier as NFNetClassifier
+from jaxvision.backbones.nfnet import NFNetRecipe as NFNetRecipe
+from jaxvision.backbones.nfnet import nfnet as nfnet
 from jaxvision.backbones.resnet import RESNET_VARIANTS as RESNET_VARIANTS
 from jaxvision.backbones.resnet import ResNet as ResNet
 from jaxvision.backbones.resnet import resnet as resnet

@@ -9,6 +9,7 @@ from jaxvision.weights.efficientnet import efficientnet_timm_rules as efficientn
 from jaxvision.weights.mobilenet import mobilenet_v1_rules as mobilenet_v1_rules
 from jaxvision.weights.mobilenet import mobilenet_v2_rules as mobilenet_v2_rules
 from jaxvision.weights.mobilenet import mobilenet_v3_rules as mobilenet_v3_rules
+from jaxvision.weights.nfnet import nfnet_timm_rules as nfnet_timm_rules
 from jaxvision.weights.preprocessing import Preprocessing as Preprocessing
 from jaxvision.weights.readers import read_metadata as read_metadata
 from jaxvision.weights.readers import read_variables as read_variables
