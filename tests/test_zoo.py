@@ -24,12 +24,13 @@ def test_names_are_sorted_and_hold_every_family():
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_network_builds_and_runs_by_shape(name):
     model = zoo.create(name, num_classes=6)
-    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    shape = zoo.ENTRIES[name].preprocessing.input_shape
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     logits, _ = jax.eval_shape(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), images
     )
     dense = name.startswith(("fcn", "unet"))
-    assert logits.shape == ((2, 64, 64, 6) if dense else (2, 6))
+    assert logits.shape == ((2, *shape[:-1], 6) if dense else (2, 6))
 
 
 def test_overrides_reach_network_and_backbone():

@@ -12,6 +12,11 @@ from jaxvision.zoo.entry import Entry
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {**vgg.ENTRIES, **residual.ENTRIES, **mobile.ENTRIES, **segmentation.ENTRIES}
+from jaxvision.zoo import cifar, modern, residual, segmentation, vgg
+from jaxvision.zoo.entry import Entry
+
+ENTRIES: Mapping[str, Entry] = MappingProxyType(
+    {**vgg.ENTRIES, **residual.ENTRIES, **cifar.ENTRIES, **modern.ENTRIES, **segmentation.ENTRIES}
 )
 
 

@@ -79,11 +79,12 @@ def seeded_state_dict(shapes: dict[str, tuple[int, ...]], *, seed: int = 0) -> d
             source[key] = np.zeros(shape, np.int64)
         elif key.endswith("running_var"):
             source[key] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
-        elif len(shape) > 1:
+        elif len(shape) > 1 and not key.endswith("gain"):
             fan_in = np.prod(shape[1:])
             source[key] = (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
         else:
-            centre = 1.0 if key.endswith("weight") else 0.0  # scale of a normalisation, or a bias
+            # The scale of a normalisation, the gain of a standardised kernel, or a bias.
+            centre = 1.0 if key.endswith(("weight", "gain")) else 0.0
             source[key] = np.asarray(centre + 0.2 * rng.standard_normal(shape), np.float32)
     return source
 
