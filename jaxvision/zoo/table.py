@@ -7,16 +7,18 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxvision.zoo import mobile, residual, segmentation, vgg
+from jaxvision.zoo import cifar, mobile, modern, residual, segmentation, vgg
 from jaxvision.zoo.entry import Entry
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
-    {**vgg.ENTRIES, **residual.ENTRIES, **mobile.ENTRIES, **segmentation.ENTRIES}
-from jaxvision.zoo import cifar, modern, residual, segmentation, vgg
-from jaxvision.zoo.entry import Entry
-
-ENTRIES: Mapping[str, Entry] = MappingProxyType(
-    {**vgg.ENTRIES, **residual.ENTRIES, **cifar.ENTRIES, **modern.ENTRIES, **segmentation.ENTRIES}
+    {
+        **vgg.ENTRIES,
+        **residual.ENTRIES,
+        **mobile.ENTRIES,
+        **modern.ENTRIES,
+        **cifar.ENTRIES,
+        **segmentation.ENTRIES,
+    }
 )
 
 
