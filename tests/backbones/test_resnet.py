@@ -1,10 +1,21 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.network_cases import CASES, assert_close, check_against, recorded, seeded_state_dict
+from oracles import mobile_cases
+from oracles.mobile_cases import features_and_logits
+from oracles.network_cases import (
+    CASES,
+    assert_close,
+    check_against,
+    check_model,
+    recorded,
+    seeded_images,
+    seeded_state_dict,
+)
 
 from jaxvision import zoo
 from jaxvision.backbones import RESNET_VARIANTS, PooledClassifier, ResNet, resnet
@@ -13,7 +24,8 @@ from jaxvision.layers import BasicBlock, BatchNorm, Bottleneck, SqueezeExcitatio
 from jaxvision.weights import BOOKKEEPING, convert, resnet_backbone_rules, resnet_classifier_rules
 
 RESNET_CASES = [name for name, case in CASES.items() if case.family == "resnet"]
-# torchvision's; He et al. 2016 and Xie et al. 2017 give 25.5 and 25.0 million for the two nets of 50 layers.
+# torchvision's, then timm's; He et al. 2016, Xie et al. 2017 and Hu et al. 2018 give 25.5, 25.0 and 28.1
+# million for ResNet-50, ResNeXt-50 and SE-ResNet-50.
 PUBLISHED = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -26,6 +38,20 @@ PUBLISHED = {
     "wide_resnet50_2": 68_883_240,
     "wide_resnet101_2": 126_886_696,
 }
+IN_TORCHVISION = sorted(PUBLISHED)
+PUBLISHED |= {
+    "resnext101_32x4d": 44_177_704,
+    "seresnet18": 11_779_624,
+    "seresnet34": 21_960_416,
+    "seresnet50": 28_088_024,
+    "seresnet101": 49_326_872,
+    "seresnet152": 66_821_848,
+    "seresnext50_32x4d": 27_559_896,
+    "seresnext101_32x4d": 48_955_416,
+    "seresnext101_32x8d": 93_569_048,
+    "seresnext101_64x4d": 88_232_984,
+}
+IN_TIMM = sorted(set(PUBLISHED) - set(IN_TORCHVISION))
 
 
 def shapes_of(model, shape=(1, 64, 64, 3)):
@@ -43,7 +69,7 @@ def narrow(block=BasicBlock, **fields):
 @pytest.mark.parametrize(
     "variant",
     [
-        pytest.param(name, marks=pytest.mark.slow if "resnext101" in name else ())
+        pytest.param(name, marks=pytest.mark.slow if re.search("resnext101|se.*1[05]", name) else ())
         for name in sorted(RESNET_VARIANTS)
     ],
 )
@@ -53,7 +79,7 @@ def test_parameter_count_is_the_published_one(variant):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("variant", sorted(RESNET_VARIANTS))
+@pytest.mark.parametrize("variant", IN_TORCHVISION)
 def test_torchvision_has_the_same_parameters(variant):
     torch, torchvision = pytest.importorskip("torch"), pytest.importorskip("torchvision")
     with torch.device("meta"):
@@ -61,6 +87,17 @@ def test_torchvision_has_the_same_parameters(variant):
     assert sum(parameter.numel() for parameter in theirs.parameters()) == PUBLISHED[variant]
     # Every tensor has one place, and every place its tensor.
     source = {key: np.zeros(value.shape, np.float32) for key, value in theirs.state_dict().items()}
+    convert(source, resnet_classifier_rules(), shapes_of(zoo.create(variant))[1], ignore=BOOKKEEPING)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("variant", sorted(PUBLISHED))
+def test_timm_has_the_same_parameters_under_the_same_names(variant):
+    pytest.importorskip("timm")
+    from oracles.torch_mobile import live_state
+
+    source, count = live_state("timm", variant)
+    assert count == PUBLISHED[variant]
     convert(source, resnet_classifier_rules(), shapes_of(zoo.create(variant))[1], ignore=BOOKKEEPING)
 
 
@@ -89,6 +126,27 @@ def test_equals_live_torchvision(name):
     from oracles.torch_run import torch_outputs
 
     check_against(CASES[name], torch_outputs(CASES[name]))
+
+
+def test_se_resnet_equals_recorded_timm():
+    case = mobile_cases.CASES["se_resnet"]
+    model, rules = mobile_cases.our_model(case), mobile_cases.rules_for(case)
+    check_model(model, rules, seeded_images(case), recorded("se_resnet"))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("variant", IN_TIMM)
+def test_full_size_equals_live_timm(variant):
+    pytest.importorskip("timm")
+    from oracles.torch_mobile import live_outputs
+
+    images = np.random.default_rng(0).standard_normal((1, 75, 64, 3)).astype(np.float32)
+    levels = ["act1", *(f"layer{index}" for index in range(1, 5))]
+    source, expected = live_outputs("timm", variant, levels, images)
+    ours = zoo.create(variant)
+    variables = convert(source, resnet_classifier_rules(), shapes_of(ours)[1], ignore=BOOKKEEPING)
+    for name, actual in features_and_logits(ours)(variables, images).items():
+        assert_close(name, actual, expected[name])
 
 
 def seeded_torchvision(variant, images):
@@ -212,6 +270,22 @@ def test_parameters_of_an_se_resnet():
     biases = sum(n * (c + c // 16) for n, c in widths)
     more = count(attention=SqueezeExcitation) - count() - biases
     assert more == sum(n * 2 * c * c // 16 for n, c in widths) == 2_514_944
+
+
+def test_se_variants_are_timms():
+    for variant in RESNET_VARIANTS:
+        model = resnet(variant)
+        if variant.startswith("se"):
+            # make_divisible(channels / 16) there: 8 at 64 channels, where the paper has 4.
+            assert model.attention().divisor == 8
+            assert model.zero_init_residual
+            plain = resnet(variant.removeprefix("se"))
+            assert (model.blocks, model.features) == (plain.blocks, plain.features)
+        else:
+            assert model.attention is None
+    _, variables = shapes_of(resnet("seresnet18"))
+    squeeze = variables["params"]["stage1_block0"]["attention"]["reduce_conv"]["kernel"]
+    assert squeeze.shape == (1, 1, 64, 8)
 
 
 def test_second_call_does_not_retrace_and_any_size_passes():

@@ -61,6 +61,12 @@ def test_drop_path_drops_whole_samples_in_training_only():
     np.testing.assert_array_equal(y, x)
 
 
+def test_padding_is_that_of_the_depthwise_convolution():
+    # 9 -> 4 and 8 -> 5 by the numbers given; equal padding would give 5 and 4.
+    y, _ = shapes_of(InvertedResidual(4, strides=2, padding=((0, 0), (2, 1))))
+    assert y.shape == (2, 4, 5, 4)
+
+
 def test_wrong_arguments_raise():
     with pytest.raises(ValueError, match=r"padding: no equal padding keeps the size under an even kernel"):
         shapes_of(InvertedResidual(4, kernel_size=4))

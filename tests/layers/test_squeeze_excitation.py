@@ -13,7 +13,15 @@ from jaxvision.layers import SqueezeExcitation
 
 @pytest.mark.parametrize(
     ("fields", "width"),
-    [({}, 4), ({"reduction": 4}, 16), ({"squeeze_features": 5}, 5), ({"reduction": 100}, 1)],
+    [
+        ({}, 4),
+        ({"reduction": 4}, 16),
+        ({"squeeze_features": 5}, 5),
+        ({"reduction": 100}, 1),
+        ({"divisor": 8}, 8),
+        ({"reduction": 5, "divisor": 8}, 16),  # 12, halfway between, rounds up
+        ({"reduction": 6, "divisor": 8}, 8),
+    ],
 )
 def test_width_between_the_convolutions(fields, width):
     x = jax.ShapeDtypeStruct((1, 2, 2, 64), jnp.float32)
