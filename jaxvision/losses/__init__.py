@@ -1,6 +1,7 @@
 from jaxvision.losses.cross_entropy import binary_cross_entropy_loss as binary_cross_entropy_loss
 from jaxvision.losses.cross_entropy import cross_entropy_loss as cross_entropy_loss
 from jaxvision.losses.cross_entropy import cross_entropy_weights as cross_entropy_weights
+from jaxvision.losses.cross_entropy import soft_cross_entropy_loss as soft_cross_entropy_loss
 from jaxvision.losses.dice import binary_dice_loss as binary_dice_loss
 from jaxvision.losses.dice import dice_loss as dice_loss
 from jaxvision.losses.dice import present_classes as present_classes

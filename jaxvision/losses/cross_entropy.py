@@ -1,4 +1,4 @@
-"""Cross entropy of class indices and of independent binary labels."""
+"""Cross entropy of class indices, of class probabilities and of independent binary labels."""
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +55,7 @@ def cross_entropy_loss(
     [0.1269 0.6931 0.    ]
     """
     _check_classes(logits, labels, class_weights)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+    _check_smoothing(label_smoothing)
     num_classes = logits.shape[-1]
     logits = logits.astype(jnp.float32)
     counted = _counted(labels, ignore_index, where)
@@ -109,6 +108,64 @@ def cross_entropy_weights(
     in_range = (labels >= 0) & (labels < class_weights.shape[0])
     weights = class_weights.astype(jnp.float32)[jnp.where(in_range, labels, 0)]
     return jnp.where(counted, jnp.where(in_range, weights, jnp.nan), 0.0)
+
+
+def soft_cross_entropy_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    class_weights: jax.Array | None = None,
+    label_smoothing: float = 0.0,
+    where: jax.Array | None = None,
+) -> jax.Array:
+    r"""Softmax cross entropy of class probabilities, one value an element: mixed labels, a teacher's output.
+
+    .. math::
+        \ell = -\sum_k w_k q_k \log\operatorname{softmax}(x)_k, \qquad
+        q_k = (1 - \epsilon)\, t_k + \epsilon / K
+
+    The mean of torch is over the elements, whatever the class weights: ``losses.mean()``, or
+    ``sum_term(losses, where=where).mean()``.
+
+    Args:
+      logits: floating [..., K]; computed in float32.
+      targets: floating [..., K], t; not normalised here. Gradients flow through them too: put
+        ``stop_gradient`` on a teacher's.
+      class_weights: floating [K], w; constants, through which no gradient flows.
+      label_smoothing: epsilon in [0, 1].
+      where: bool, ``[...]`` or its leading axes; False costs 0 and gets no gradient, whatever the logits are
+        (nan included).
+
+    Returns:
+      float32 [...].
+
+    Raises:
+      ValueError: if shapes or dtypes do not fit, or ``label_smoothing`` is outside [0, 1].
+
+    References:
+      Equal to ``torch.nn.functional.cross_entropy(..., reduction="none")`` with probabilities as target.
+
+    >>> import jax.numpy as jnp
+    >>> loss = soft_cross_entropy_loss(jnp.array([[2.0, 0.0]]), jnp.array([[0.75, 0.25]]))
+    >>> round(float(loss[0]), 4)
+    0.6269
+    """
+    check_floating(logits=logits, targets=targets)
+    check_same_shape(logits=logits, targets=targets)
+    check_layout("logits", logits, "... K")
+    _check_smoothing(label_smoothing)
+    num_classes = logits.shape[-1]
+    if class_weights is not None:
+        check_layout("class_weights", class_weights, str(num_classes), remedy="one weight a class")
+    mask = expand_where(where, logits.shape[:-1])
+    # A masked element is taken out here, not only below: 0 times the gradient of a nan is nan.
+    scores = jnp.where(mask[..., None], logits.astype(jnp.float32), 0.0)
+    probabilities = (1.0 - label_smoothing) * targets.astype(jnp.float32) + label_smoothing / num_classes
+    if class_weights is not None:
+        weights = lax.stop_gradient(class_weights.astype(jnp.float32))
+        probabilities = probabilities * jnp.broadcast_to(weights, logits.shape)
+    loss = -jnp.sum(probabilities * jax.nn.log_softmax(scores, axis=-1), axis=-1)  # [...]
+    return jnp.where(mask, loss, 0.0)
 
 
 def binary_cross_entropy_loss(
@@ -233,3 +290,8 @@ def _check_classes(logits: jax.Array, labels: jax.Array, class_weights: jax.Arra
 def _counted(labels: jax.Array, ignore_index: int | None, where: jax.Array | None) -> jax.Array:
     mask = expand_where(where, labels.shape)
     return mask if ignore_index is None else mask & (labels != ignore_index)
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")

@@ -9,6 +9,7 @@ from jaxvision.losses import (
     binary_cross_entropy_loss,
     cross_entropy_loss,
     cross_entropy_weights,
+    soft_cross_entropy_loss,
     sum_term,
 )
 
@@ -157,3 +158,54 @@ def test_class_weights_are_constants() -> None:
         ).sum()
 
     np.testing.assert_array_equal(jax.grad(total)(jnp.ones(5)), 0.0)
+
+
+def test_soft_targets_of_one_class_cost_what_its_index_costs() -> None:
+    logits, labels = jnp.asarray(LOGITS), jnp.asarray(LABELS)
+    targets = jax.nn.one_hot(labels, 5)
+    weights = jnp.linspace(0.5, 2.0, 5)
+    for options in ({}, {"class_weights": weights}, {"class_weights": weights, "label_smoothing": 0.2}):
+        np.testing.assert_allclose(
+            soft_cross_entropy_loss(logits, targets, **options),
+            cross_entropy_loss(logits, labels, **options),
+            rtol=1e-5,
+        )
+
+
+def test_soft_gradients_reach_logits_and_targets() -> None:
+    targets = jnp.asarray(scipy.special.softmax(LOGITS[::-1], axis=-1))
+    total = jax.jit(lambda x, t: soft_cross_entropy_loss(x, t, label_smoothing=0.1).sum())
+    check_grads(total, (jnp.asarray(LOGITS), targets), order=1, modes=["rev"], eps=1e-2, rtol=1e-2)
+
+
+def test_soft_where_equals_slicing_even_with_nan_behind_it() -> None:
+    targets = jnp.asarray(scipy.special.softmax(LOGITS[::-1], axis=-1))
+    function = jax.jit(
+        jax.value_and_grad(lambda x, t, where: soft_cross_entropy_loss(x, t, where=where).sum())
+    )
+    value, gradient = function(jnp.asarray(LOGITS[:1]), targets[:1], None)
+    logits = jnp.asarray(LOGITS).at[1].set(jnp.nan)
+    masked_value, masked = function(logits, targets, jnp.array([True, False]))
+    np.testing.assert_allclose(masked_value, value, rtol=1e-6)
+    np.testing.assert_allclose(masked[:1], gradient, rtol=1e-6)
+    np.testing.assert_array_equal(masked[1], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "options", "message"),
+    [
+        (jnp.zeros((2, 3)), jnp.zeros(2, int), {}, "targets: expected a floating dtype"),
+        (jnp.zeros((2, 3)), jnp.zeros((2, 4)), {}, r"got logits \[2, 3\], targets \[2, 4\]"),
+        (jnp.zeros(()), jnp.zeros(()), {}, r"logits: expected \[..., K\]"),
+        (
+            jnp.zeros((2, 3)),
+            jnp.zeros((2, 3)),
+            {"label_smoothing": 1.5},
+            "label_smoothing: expected a number",
+        ),
+        (jnp.zeros((2, 3)), jnp.zeros((2, 3)), {"class_weights": jnp.ones(4)}, "one weight a class"),
+    ],
+)
+def test_soft_bad_input(logits: jax.Array, targets: jax.Array, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        soft_cross_entropy_loss(logits, targets, **options)

@@ -38,6 +38,20 @@ CASES: dict[str, Case] = {
         "logits",
         lambda x, d: mean_entropy(x, d, d["class_weights"], label_smoothing=0.3),
     ),
+    "soft_entropy": ("logits", lambda x, d: losses.soft_cross_entropy_loss(x, d["distribution"])),
+    "soft_entropy_extreme": ("extreme", lambda x, d: losses.soft_cross_entropy_loss(x, d["distribution"])),
+    "soft_entropy_weighted_smooth": (
+        "logits",
+        lambda x, d: losses.soft_cross_entropy_loss(
+            x, d["soft"], class_weights=d["class_weights"], label_smoothing=0.3
+        ),
+    ),
+    "soft_entropy_weighted_smooth_mean": (
+        "logits",
+        lambda x, d: losses.soft_cross_entropy_loss(
+            x, d["distribution"], class_weights=d["class_weights"], label_smoothing=0.3
+        ).mean(),
+    ),
     "bce": ("logits", lambda x, d: losses.binary_cross_entropy_loss(x, d["binary"])),
     "bce_extreme": ("extreme", lambda x, d: losses.binary_cross_entropy_loss(x, d["binary"])),
     "bce_soft_weighted": (

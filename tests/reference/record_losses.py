@@ -45,6 +45,10 @@ def torch_cases() -> dict[str, tuple[str, Callable[[Any, dict[str, Any]], Any]]]
         labels = data["labels"].long()
         return F.cross_entropy(x.permute(0, 3, 1, 2), labels, ignore_index=IGNORED, **options)
 
+    def soft(x: Any, targets: Any, **options: Any) -> Any:
+        channels_first = x.permute(0, 3, 1, 2), targets.permute(0, 3, 1, 2)
+        return F.cross_entropy(*channels_first, **{"reduction": "none", **options})
+
     def bce(x: Any, targets: Any, **options: Any) -> Any:
         return F.binary_cross_entropy_with_logits(x, targets.float(), reduction="none", **options)
 
@@ -79,6 +83,19 @@ def torch_cases() -> dict[str, tuple[str, Callable[[Any, dict[str, Any]], Any]]]
         "entropy_weighted_smooth_mean": (
             "logits",
             lambda x, d: entropy(x, d, weight=d["class_weights"], label_smoothing=0.3),
+        ),
+        "soft_entropy": ("logits", lambda x, d: soft(x, d["distribution"])),
+        "soft_entropy_extreme": ("extreme", lambda x, d: soft(x, d["distribution"])),
+        # Rows of "soft" do not sum to one, which torch takes as they are.
+        "soft_entropy_weighted_smooth": (
+            "logits",
+            lambda x, d: soft(x, d["soft"], weight=d["class_weights"], label_smoothing=0.3),
+        ),
+        "soft_entropy_weighted_smooth_mean": (
+            "logits",
+            lambda x, d: soft(
+                x, d["distribution"], weight=d["class_weights"], label_smoothing=0.3, reduction="mean"
+            ),
         ),
         "bce": ("logits", lambda x, d: bce(x, d["binary"])),
         "bce_extreme": ("extreme", lambda x, d: bce(x, d["binary"])),
