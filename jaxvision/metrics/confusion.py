@@ -61,6 +61,29 @@ def confusion_matrix(
     return counts[:-1].reshape(num_classes, num_classes)
 
 
+def expand_counted(logits: jax.Array, labels: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Which elements count: those whose label is a class and that ``where`` does not leave out.
+
+    Args:
+      logits: [..., K].
+      labels: integer [...].
+      where: bool, the shape of ``labels`` or its leading axes; None for all.
+
+    Returns:
+      bool [...].
+
+    Raises:
+      ValueError: if the leading axes differ, or ``where`` does not fit.
+    """
+    if logits.ndim == 0 or logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"expected logits [..., K] and labels [...] of equal leading axes, got logits "
+            f"{list(logits.shape)} and labels {list(labels.shape)}; classes are the last axis"
+        )
+    counted = _in_range(labels, logits.shape[-1])
+    return counted if where is None else counted & _expand(where, labels.shape)
+
+
 def _in_range(classes: jax.Array, num_classes: int) -> jax.Array:
     return (classes >= 0) & (classes < num_classes)
 

@@ -22,14 +22,7 @@ Every function takes counts of either kind: a JAX array (float32 result, goes th
 array (float64 result), which is the way for int64 totals, that JAX would cut to 32 bits.
 """
 
-from types import ModuleType
-from typing import TypeAlias
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-Array: TypeAlias = jax.Array | np.ndarray
+from jaxvision.metrics.ratios import Array, divide, mean_of_defined, widen_matrix
 
 
 def pixel_accuracy(counts: Array) -> Array:
@@ -48,8 +41,8 @@ def pixel_accuracy(counts: Array) -> Array:
     >>> float(pixel_accuracy(np.array([[3, 1], [0, 4]])))
     0.875
     """
-    xp, counts = _read(counts)
-    return _divide(xp, xp.trace(counts), counts.sum())
+    xp, counts = widen_matrix(counts)
+    return divide(xp, xp.trace(counts), counts.sum())
 
 
 def class_pixel_accuracy(counts: Array) -> Array:
@@ -68,8 +61,8 @@ def class_pixel_accuracy(counts: Array) -> Array:
     >>> class_pixel_accuracy(np.array([[3, 1], [0, 4]])).tolist()
     [0.75, 1.0]
     """
-    xp, counts = _read(counts)
-    return _divide(xp, xp.diagonal(counts), counts.sum(axis=1))
+    xp, counts = widen_matrix(counts)
+    return divide(xp, xp.diagonal(counts), counts.sum(axis=1))
 
 
 def mean_pixel_accuracy(counts: Array) -> Array:
@@ -88,8 +81,8 @@ def mean_pixel_accuracy(counts: Array) -> Array:
     >>> float(mean_pixel_accuracy(np.array([[3, 1], [0, 4]])))
     0.875
     """
-    xp, counts = _read(counts)
-    return _mean(xp, class_pixel_accuracy(counts))
+    xp, counts = widen_matrix(counts)
+    return mean_of_defined(xp, class_pixel_accuracy(counts))
 
 
 def iou(counts: Array) -> Array:
@@ -108,9 +101,9 @@ def iou(counts: Array) -> Array:
     >>> iou(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])).tolist()
     [0.75, 0.8, nan]
     """
-    xp, counts = _read(counts)
+    xp, counts = widen_matrix(counts)
     overlap = xp.diagonal(counts)
-    return _divide(xp, overlap, counts.sum(axis=1) + counts.sum(axis=0) - overlap)
+    return divide(xp, overlap, counts.sum(axis=1) + counts.sum(axis=0) - overlap)
 
 
 def mean_iou(counts: Array) -> Array:
@@ -129,8 +122,8 @@ def mean_iou(counts: Array) -> Array:
     >>> round(float(mean_iou(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))), 4)
     0.775
     """
-    xp, counts = _read(counts)
-    return _mean(xp, iou(counts))
+    xp, counts = widen_matrix(counts)
+    return mean_of_defined(xp, iou(counts))
 
 
 def frequency_weighted_iou(counts: Array) -> Array:
@@ -149,29 +142,8 @@ def frequency_weighted_iou(counts: Array) -> Array:
     >>> round(float(frequency_weighted_iou(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))), 4)
     0.775
     """
-    xp, counts = _read(counts)
+    xp, counts = widen_matrix(counts)
     scores = iou(counts)
     frequencies = counts.sum(axis=1)  # 0 wherever the score is nan
     total = xp.where(xp.isnan(scores), 0.0, frequencies * scores).sum()
-    return _divide(xp, total, frequencies.sum())
-
-
-def _read(counts: Array) -> tuple[ModuleType, Array]:
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise ValueError(
-            f"counts: expected a square matrix [K, K] of pixel counts, got {list(counts.shape)}; "
-            "see confusion_matrix"
-        )
-    if isinstance(counts, jax.Array):
-        return jnp, counts.astype(jnp.float32)  # before any sum, which could overflow int32
-    return np, counts.astype(np.float64)
-
-
-def _divide(xp: ModuleType, numerator: Array, denominator: Array) -> Array:
-    empty = denominator == 0
-    return xp.where(empty, xp.nan, numerator / xp.where(empty, 1.0, denominator))
-
-
-def _mean(xp: ModuleType, scores: Array) -> Array:
-    scored = ~xp.isnan(scores)
-    return _divide(xp, xp.where(scored, scores, 0.0).sum(), scored.sum())
+    return divide(xp, total, frequencies.sum())
