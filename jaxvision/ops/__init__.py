@@ -49,6 +49,8 @@ from jaxvision.ops.hardwired import HardwiredChannels as HardwiredChannels
 from jaxvision.ops.hardwired import hardwired_channels as hardwired_channels
 from jaxvision.ops.hardwired import lucas_kanade_flow as lucas_kanade_flow
 from jaxvision.ops.hardwired import stack_hardwired as stack_hardwired
+from jaxvision.ops.mixing import cutmix as cutmix
+from jaxvision.ops.mixing import mixup as mixup
 from jaxvision.ops.normalization import group_norm as group_norm
 from jaxvision.ops.normalization import layer_norm as layer_norm
 from jaxvision.ops.normalization import rms_norm as rms_norm
