@@ -1,6 +1,11 @@
 from jaxvision.data.array_images import ArrayImages as ArrayImages
 from jaxvision.data.array_images import digit_images as digit_images
 from jaxvision.data.array_images import read_image_arrays as read_image_arrays
+from jaxvision.data.augmentations import OPERATIONS as OPERATIONS
+from jaxvision.data.augmentations import RandAugment as RandAugment
+from jaxvision.data.augmentations import RandomErasing as RandomErasing
+from jaxvision.data.augmentations import TrivialAugment as TrivialAugment
+from jaxvision.data.augmentations import augment_image as augment_image
 from jaxvision.data.batches import EvalBatches as EvalBatches
 from jaxvision.data.batches import TrainBatches as TrainBatches
 from jaxvision.data.batches import eval_batches as eval_batches
@@ -9,6 +14,11 @@ from jaxvision.data.classification_sources import CsvImages as CsvImages
 from jaxvision.data.classification_sources import ImageFolder as ImageFolder
 from jaxvision.data.classification_sources import LabelledFiles as LabelledFiles
 from jaxvision.data.classification_sources import LabelledSource as LabelledSource
+from jaxvision.data.crops import CenterCrop as CenterCrop
+from jaxvision.data.crops import RandomCrop as RandomCrop
+from jaxvision.data.crops import RandomResizedCrop as RandomResizedCrop
+from jaxvision.data.crops import ResizeShorterSide as ResizeShorterSide
+from jaxvision.data.crops import eval_transform as eval_transform
 from jaxvision.data.digit_scenes import DIGIT_SCENES_CLASSES as DIGIT_SCENES_CLASSES
 from jaxvision.data.digit_scenes import DigitScenes as DigitScenes
 from jaxvision.data.digit_scenes import digit_indices as digit_indices
@@ -32,7 +42,6 @@ from jaxvision.data.transforms import IMAGENET_STD as IMAGENET_STD
 from jaxvision.data.transforms import ColourJitter as ColourJitter
 from jaxvision.data.transforms import Compose as Compose
 from jaxvision.data.transforms import Normalize as Normalize
-from jaxvision.data.transforms import RandomCrop as RandomCrop
 from jaxvision.data.transforms import RandomHorizontalFlip as RandomHorizontalFlip
 from jaxvision.data.transforms import RandomScale as RandomScale
 from jaxvision.data.transforms import Resize as Resize

@@ -20,7 +20,8 @@ import grain
 import numpy as np
 from absl import flags
 
-from jaxvision.data.transforms import VOID, Record, Source, Transform
+from jaxvision.data.image_files import VOID
+from jaxvision.data.records import Record, Source, Transform
 
 __all__ = [
     "EvalBatches",

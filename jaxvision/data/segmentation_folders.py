@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxvision.core import name_some
 from jaxvision.data.image_files import IMAGE_SUFFIXES, VOID, read_image, read_mask
-from jaxvision.data.transforms import Source
+from jaxvision.data.records import Source
 
 __all__ = [
     "CAMVID_CLASSES",

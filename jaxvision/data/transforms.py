@@ -8,11 +8,11 @@ masks), which would no longer fit.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from jaxvision.data.records import Record, Source, Transform, change, image_of, resized
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -20,7 +20,6 @@ __all__ = [
     "ColourJitter",
     "Compose",
     "Normalize",
-    "RandomCrop",
     "RandomHorizontalFlip",
     "RandomScale",
     "Resize",
@@ -28,27 +27,13 @@ __all__ = [
     "compose",
 ]
 
-Record = Mapping[str, Any]
-Transform = Callable[[Record, np.random.Generator], dict[str, Any]]
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of the ImageNet training pictures a channel (RGB, 0..1), as published weights expect it."""
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation that goes with ``IMAGENET_MEAN``."""
 
-VOID = 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-
-
-class Source(Protocol):
-    """Random access to records: what every reader in this package is."""
-
-    def __len__(self) -> int:
-        """Number of records."""
-
-    def __getitem__(self, index: int) -> Record:
-        """The record at a position."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +44,7 @@ class Resize:
 
     def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         """Transforms one record."""
-        return _resized(record, self.size)
+        return resized(record, self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +57,8 @@ class RandomHorizontalFlip:
     def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         """Transforms one record."""
         if rng.random() >= self.probability:
-            return _geometric(record, lambda array: array)
-        return _geometric(record, lambda array: array[:, ::-1])
+            return change(record, lambda array: array)
+        return change(record, lambda array: array[:, ::-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,41 +78,8 @@ class RandomScale:
     def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         """Transforms one record."""
         factor = rng.uniform(self.least, self.greatest)
-        height, width = _image(record).shape[:2]
-        return _resized(record, (max(1, round(height * factor)), max(1, round(width * factor))))
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomCrop:
-    """Cuts a window of ``size`` (H, W) at a random place.
-
-    Where the image is smaller than the window, it is put at a random place in it; the rest of the image is
-    ``fill`` (RGB, 0..255; by default the ImageNet mean, which normalises to about zero), of the mask void.
-    """
-
-    size: tuple[int, int]
-    _: dataclasses.KW_ONLY
-    fill: tuple[int, int, int] = (124, 116, 104)
-
-    def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
-        """Transforms one record."""
-        spare = [have - want for have, want in zip(_image(record).shape[:2], self.size, strict=True)]
-        offsets = [int(rng.integers(min(room, 0), max(room, 0) + 1)) for room in spare]
-        # A positive offset cuts off the image's start; a negative one leaves a margin in the window.
-        taken = tuple(
-            slice(max(offset, 0), max(offset, 0) + want)
-            for offset, want in zip(offsets, self.size, strict=True)
-        )
-
-        def crop(array: np.ndarray) -> np.ndarray:
-            part = array[taken]
-            fill = np.array(self.fill if array.ndim == 3 else VOID, array.dtype)
-            window = np.broadcast_to(fill, (*self.size, *array.shape[2:])).copy()
-            y, x = (max(-offset, 0) for offset in offsets)
-            window[y : y + part.shape[0], x : x + part.shape[1]] = part
-            return window
-
-        return _geometric(record, crop)
+        height, width = image_of(record).shape[:2]
+        return resized(record, (max(1, round(height * factor)), max(1, round(width * factor))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +105,7 @@ class ColourJitter:
             np.float32(rng.uniform(1 - value, 1 + value))
             for value in (self.brightness, self.contrast, self.saturation)
         )
-        image = _image(record).astype(np.float32) * brightness
+        image = image_of(record).astype(np.float32) * brightness
         mean = (image @ _LUMA).mean()
         image = mean + contrast * (image - mean)
         grey = (image @ _LUMA)[..., None]  # [H, W, 1]
@@ -177,7 +129,7 @@ class Normalize:
         """Transforms one record."""
         scale = 1 / (255 * np.asarray(self.std))
         shift = np.asarray(self.mean) / np.asarray(self.std)
-        image = _image(record) * scale.astype(np.float32) - shift.astype(np.float32)
+        image = image_of(record) * scale.astype(np.float32) - shift.astype(np.float32)
         return {**record, "image": image}
 
 
@@ -232,7 +184,7 @@ def channel_statistics(source: Source, *, limit: int | None = None) -> tuple[np.
     total = np.zeros(3)
     squares = np.zeros(3)
     for position in range(count):
-        image = _image(source[position * len(source) // count]).reshape(-1, 3)
+        image = image_of(source[position * len(source) // count]).reshape(-1, 3)
         # Integer sums are exact, so the result does not depend on the order.
         values = image.astype(np.uint64)
         total += values.sum(0)
@@ -241,34 +193,3 @@ def channel_statistics(source: Source, *, limit: int | None = None) -> tuple[np.
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
     return mean / 255, std / 255
-
-
-def _image(record: Record) -> np.ndarray:
-    image = record["image"]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(
-            f"image: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}; "
-            "read pictures with the readers in jaxvision.data and put Normalize last"
-        )
-    return image
-
-
-def _geometric(record: Record, change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
-    """Applies ``change`` to image and mask; keeps label and name, drops what would no longer fit."""
-    changed = {"image": np.ascontiguousarray(change(_image(record)))}
-    if "mask" in record:
-        changed["mask"] = np.ascontiguousarray(change(record["mask"]))
-    return changed | {key: record[key] for key in ("label", "name") if key in record}
-
-
-def _resized(record: Record, size: Sequence[int]) -> dict[str, Any]:
-    height, width = size
-    if min(height, width) < 1:
-        raise ValueError(f"resize: got size {tuple(size)}, expected a positive height and width")
-
-    def resize(array: np.ndarray) -> np.ndarray:
-        # Pillow widens the bilinear kernel when it shrinks, which is the antialiasing.
-        method = Image.Resampling.BILINEAR if array.ndim == 3 else Image.Resampling.NEAREST
-        return np.asarray(Image.fromarray(array).resize((width, height), method))
-
-    return _geometric(record, resize)
