@@ -62,8 +62,8 @@ def max_pool(
       strides: step of the window; by default the window's size, so that windows do not overlap.
       padding: border of minus infinity, less than the window's size on each side.
       dilation: distance of neighbouring elements of a window.
-      ceil_mode: whether a last window that hangs over the end of the image counts. As in PyTorch it must
-        start inside the image or the border before it.
+      ceil_mode: whether a last window that hangs over the end of the image counts, by less than a step. As
+        in PyTorch it must start inside the image or the border before it.
 
     Returns:
       ``[N, H', W', C]`` in the dtype of ``x``; without ``ceil_mode`` rows and columns that fill no window
@@ -244,11 +244,6 @@ def read_sliding(
             f"padding: expected less than the window {whole} on each side, got {pads}; a window would lie "
             "wholly on the border"
         )
-    if any(size < length for size, length in zip(padded, whole, strict=True)):
-        raise ValueError(
-            f"window: {whole} is larger than the padded image {padded}; use larger images, more padding or "
-            "a smaller window"
-        )
     output, reach = [], []
     for size, length, stride, (lo, hi) in zip(x.shape[1:-1], whole, step, pads, strict=True):
         count = window_output_size(size, length, stride, (lo, hi), 1)
@@ -256,6 +251,11 @@ def read_sliding(
             count += 1
         output.append(count)
         reach.append((lo, max(hi, (count - 1) * stride + length - size - lo)))
+    if min(output) < 1:
+        raise ValueError(
+            f"window: {whole} is larger than the padded image {padded}; use larger images, more padding or "
+            "a smaller window"
+        )
     return Sliding(shape, step, pads, spread, tuple(reach), tuple(output))
 
 

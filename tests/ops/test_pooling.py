@@ -150,6 +150,10 @@ def test_ceil_mode_counts_windows_that_start_inside_or_before_the_image():
     # Windows start at -1, 2, 5 and 8: the last one would start beyond the seven pixels and is left out.
     assert sizes(7, window=(2,), strides=3, padding=1, ceil_mode=True) == [3, 3]
     assert sizes(7, window=(3,), strides=5, ceil_mode=True) == [2, 2]
+    # A window that is larger than the image by less than a step hangs over its end.
+    assert sizes(2, window=(3,), strides=2, ceil_mode=True) == [1, 1]
+    with pytest.raises(ValueError, match=r"window: \[3\] is larger than the padded image \[1\]"):
+        sizes(1, window=(3,), strides=2, ceil_mode=True)
 
 
 @pytest.mark.parametrize("count_include_pad", [True, False])
