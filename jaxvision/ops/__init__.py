@@ -53,6 +53,7 @@ from jaxvision.ops.mixing import cutmix as cutmix
 from jaxvision.ops.mixing import mixup as mixup
 from jaxvision.ops.normalization import group_norm as group_norm
 from jaxvision.ops.normalization import layer_norm as layer_norm
+from jaxvision.ops.normalization import local_response_norm as local_response_norm
 from jaxvision.ops.normalization import rms_norm as rms_norm
 from jaxvision.ops.normalization import scaled_weight_standardize as scaled_weight_standardize
 from jaxvision.ops.normalization import weight_standardize as weight_standardize

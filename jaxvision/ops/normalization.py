@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxvision.core import check_floating
@@ -201,6 +202,46 @@ def scaled_weight_standardize(
         _check_channels("gain", gain, kernel.shape[-1])
         factor = factor * gain.astype(factor.dtype).reshape(factor.shape)
     return (centred * jnp.broadcast_to(factor, kernel.shape)).astype(kernel.dtype)
+
+
+def local_response_norm(
+    x: jax.Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> jax.Array:
+    """Divides each element by its neighbours over channels, as ``torch.nn.functional.local_response_norm``.
+
+    .. math:: y_c = x_c \\left(k + \\frac{\\alpha}{n} \\sum_{|i - c| \\le n / 2} x_i^2\\right)^{-\\beta}
+
+    Args:
+      x: ``[..., C]``, floating.
+      size: number ``n`` of neighbouring channels, the element's own included; of an even number one more lies
+        before it than behind it. What is outside of the channels counts as zeros.
+      alpha: weight of the mean square.
+      beta: exponent.
+      bias: the constant ``k``.
+
+    Returns:
+      Array of the shape and dtype of ``x``.
+
+    Raises:
+      ValueError: if ``x`` is not floating or ``size`` is below 1.
+
+    References:
+      Krizhevsky et al. 2012, *ImageNet Classification with Deep Convolutional Neural Networks*, section 3.3,
+      whose sum is not divided by ``n`` and whose ``k`` is 2; here it is PyTorch's and Caffe's form.
+
+    >>> local_response_norm(jnp.array([1.0, 1.0]), size=1, alpha=3.0, beta=0.5)
+    Array([0.5, 0.5], dtype=float32)
+    """
+    check_floating(x=x)
+    if size < 1:
+        raise ValueError(f"size: expected at least 1 channel, got {size}")
+    wide = _widen(x)
+    window = (*(1 for _ in x.shape[:-1]), size)
+    pads = (*((0, 0) for _ in x.shape[:-1]), (size // 2, (size - 1) // 2))
+    squares = lax.reduce_window(
+        jnp.square(wide), np.zeros((), wide.dtype), lax.add, window, (1,) * x.ndim, pads
+    )
+    return (wide * (bias + alpha / size * squares) ** -beta).astype(x.dtype)
 
 
 def _centre_kernel(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -14,6 +14,7 @@ CALLS = {
     "layer": lambda x: ops.layer_norm(x, SCALE, SCALE[::-1]),
     "rms": lambda x: ops.rms_norm(x, SCALE),
     "group": lambda x: ops.group_norm(x, SCALE, SCALE[::-1], num_groups=3),
+    "response": lambda x: ops.local_response_norm(x, size=4, alpha=0.3, beta=0.6, bias=2.0),
     "weight": ops.weight_standardize,
     "scaled weight": lambda kernel: ops.scaled_weight_standardize(kernel, gain=SCALE),
 }
@@ -144,3 +145,31 @@ def test_standardised_kernels_have_their_moments():
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_local_response_norm_is_its_formula(size):
+    # Channel c looks at size // 2 channels before it and (size - 1) // 2 behind it.
+    x = np.asarray(X, np.float64)
+    sums = np.zeros_like(x)
+    for channel in range(x.shape[-1]):
+        first, last = max(channel - size // 2, 0), channel + (size - 1) // 2 + 1
+        sums[..., channel] = (x[..., first:last] ** 2).sum(-1)
+    y = ops.local_response_norm(X, size=size, alpha=0.5, beta=0.7, bias=1.5)
+    np.testing.assert_allclose(y, x / (1.5 + 0.5 / size * sums) ** 0.7, rtol=1e-5)
+    assert ops.local_response_norm(X[:0].astype(jnp.bfloat16), size=size).dtype == jnp.bfloat16
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_local_response_norm_equals_torch(size):
+    torch = pytest.importorskip("torch")
+    inputs = torch.from_numpy(np.array(X)).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.local_response_norm(inputs, size, 0.5, 0.7, 1.5).permute(0, 2, 3, 1)
+    y = ops.local_response_norm(X, size=size, alpha=0.5, beta=0.7, bias=1.5)
+    np.testing.assert_allclose(y, expected.numpy(), rtol=1e-5)
+
+
+def test_local_response_norm_needs_a_channel():
+    with pytest.raises(ValueError, match="size: expected at least 1 channel, got 0"):
+        ops.local_response_norm(X, size=0)
