@@ -22,6 +22,7 @@ class Entry(NamedTuple):
       preprocessing: what the published weights expect; ``input_shape`` is one that the network takes.
       other_rules: makers of tables for other files of weights of the same network, which name its tensors
         in another way, such as timm's beside torchvision's.
+      ignore: regular expressions of keys in these files that the network has no place for.
     """
 
     builder: Callable[..., nn.Module]
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
     paper: str
     preprocessing: Preprocessing = Preprocessing()
     other_rules: tuple[Callable[[], Sequence[Rule]], ...] = ()
+    ignore: tuple[str, ...] = ()
 
 
 def build_classifier(

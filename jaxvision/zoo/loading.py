@@ -37,4 +37,6 @@ def load(name: str, *, weights: str | os.PathLike[str], **overrides: Any) -> tup
     model = create(name, **overrides)
     images = jax.ShapeDtypeStruct((1, *entry.preprocessing.input_shape), jnp.float32)
     target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
-    return model, convert(read_weights(weights), entry.rules(), target, ignore=BOOKKEEPING)
+    # Asked for, the auxiliary heads have a place.
+    ignore = BOOKKEEPING if overrides.get("aux_heads") else (*BOOKKEEPING, *entry.ignore)
+    return model, convert(read_weights(weights), entry.rules(), target, ignore=ignore)
