@@ -203,6 +203,7 @@ class DarknetBlock(nn.Module):
       norm: makes a normalisation from ``dtype`` and ``name``.
       activation: elementwise function after each norm.
       kernel_init: initialiser of the kernels; as in Darknet's own code.
+      residual: whether the input is added; Darknet-19's pairs of the same convolutions do without.
       dtype: dtype of the computation.
 
     References:
@@ -213,6 +214,7 @@ class DarknetBlock(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
     activation: Callable[[jax.Array], jax.Array] = functools.partial(nn.leaky_relu, negative_slope=0.1)
     kernel_init: Initializer = he_normal_fan_in
+    residual: bool = True
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -240,4 +242,4 @@ class DarknetBlock(nn.Module):
             )(branch)
             branch = self.norm(dtype=self.dtype, name=f"norm{index}")(branch, train=train)
             branch = self.activation(branch)
-        return x.astype(branch.dtype) + branch
+        return x.astype(branch.dtype) + branch if self.residual else branch

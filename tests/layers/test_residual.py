@@ -63,6 +63,14 @@ def test_attention_may_be_cbam():
     assert variables["params"]["attention"]["channel"]["reduce_conv"]["kernel"].shape == (1, 1, 32, 2)
 
 
+def test_darknet_block_without_a_residual_is_its_branch():
+    x = jax.random.normal(jax.random.key(1), (2, 3, 3, 4))
+    init = jax.jit(functools.partial(DarknetBlock(4).init_with_output, train=False))
+    y, variables = init(jax.random.key(0), x)
+    branch = DarknetBlock(4, residual=False).apply(variables, x, train=False)
+    np.testing.assert_allclose(branch, y - x, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("block", "message"),
     [
