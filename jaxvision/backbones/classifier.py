@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.ops import adaptive_average_pool, global_average_pool
+from jaxvision.ops import adaptive_average_pool, global_average_pool, spatial_pyramid_pool
 
 
 class PooledClassifier(nn.Module):
@@ -81,10 +81,61 @@ class VGGClassifier(nn.Module):
         x = self.backbone(images, train=train)["c5"]
         x = adaptive_average_pool(x, 7)  # [N, 7, 7, C5]
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # [N, 49 * C5]; -1 fails on an empty batch
-        for name in ("fc6", "fc7"):
-            x = nn.relu(self._dense(self.hidden, name)(x))  # [N, hidden]
-            x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
-        return self._dense(self.num_classes, "head")(x).astype(jnp.float32)  # [N, K]
+        return _fully_connected(self, x, train)
 
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name=name)
+
+class SPPClassifier(nn.Module):
+    """Spatial pyramid pooling, then the layers of VGG's head: fully connected layers for images of any size.
+
+    The last map is pooled by its maxima over grids of several sizes, so that the fully connected layers read
+    as many numbers from a map of any size: the parameters do not depend on the size of the images.
+    Submodules: ``backbone``, ``fc6``, ``fc7`` and ``head``, as those of :class:`VGGClassifier`.
+
+    Attributes:
+      backbone: module that maps images to a dict of features.
+      num_classes: number of classes K.
+      levels: sizes of the grids.
+      hidden: width of ``fc6`` and ``fc7``.
+      dropout_rate: share of the two hidden layers dropped in training.
+      feature: name of the feature map that is pooled, the backbone's last one.
+      dtype: dtype of the computation.
+
+    References:
+      He et al. 2014, *Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition*,
+      sections 2.2 and 3.1: levels of 1, 2, 3 and 6, 50 regions in all. The regions are those of
+      :func:`jaxvision.ops.spatial_pyramid_pool`. The paper's pyramid takes the place of the last max pooling;
+      here it pools c5, which in a VGG is behind that pooling. Initialised N(0, 0.01), as VGG.
+    """
+
+    backbone: nn.Module
+    num_classes: int = 1000
+    levels: tuple[int, ...] = (1, 2, 3, 6)
+    hidden: int = 4096
+    dropout_rate: float = 0.5
+    feature: str = "c5"
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images ``[N, H, W, C]`` to logits ``[N, K]``, float32.
+
+        With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
+
+        Raises:
+          ValueError: as the backbone; or if there is no level.
+        """
+        x = self.backbone(images, train=train)[self.feature]
+        x = spatial_pyramid_pool(x, levels=self.levels)  # [N, sum(l * l) * C5]
+        return _fully_connected(self, x, train)
+
+
+def _fully_connected(model: VGGClassifier | SPPClassifier, x: jax.Array, train: bool) -> jax.Array:
+    """The two hidden layers and the scores ``[N, K]``, submodules of the classifier that calls it."""
+
+    def dense(features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, kernel_init=nn.initializers.normal(0.01), dtype=model.dtype, name=name)
+
+    for name in ("fc6", "fc7"):
+        x = nn.relu(dense(model.hidden, name)(x))  # [N, hidden]
+        x = nn.Dropout(model.dropout_rate)(x, deterministic=not train)
+    return dense(model.num_classes, "head")(x).astype(jnp.float32)  # [N, K]

@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxvision.zoo import cifar, mobile, modern, residual, segmentation, vgg
+from jaxvision.zoo import cifar, classic, mobile, modern, residual, segmentation, vgg
 from jaxvision.zoo.entry import Entry
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
@@ -17,6 +17,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         **mobile.ENTRIES,
         **modern.ENTRIES,
         **cifar.ENTRIES,
+        **classic.ENTRIES,
         **segmentation.ENTRIES,
     }
 )
