@@ -1,8 +1,12 @@
+from jaxvision.pictures.classification import confusion_picture as confusion_picture
+from jaxvision.pictures.classification import reliability_picture as reliability_picture
 from jaxvision.pictures.curves import plot_curves as plot_curves
 from jaxvision.pictures.masks import contact_sheet as contact_sheet
 from jaxvision.pictures.masks import overlay as overlay
 from jaxvision.pictures.masks import write_palette_png as write_palette_png
 from jaxvision.pictures.masks import write_png as write_png
+from jaxvision.pictures.mistakes import mistakes_sheet as mistakes_sheet
+from jaxvision.pictures.mistakes import worst_mistakes as worst_mistakes
 from jaxvision.pictures.palettes import camvid_palette as camvid_palette
 from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_palette
 from jaxvision.pictures.palettes import voc_palette as voc_palette

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from jaxvision.core import write_atomically
+from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font
 
 __all__ = ["contact_sheet", "overlay", "write_palette_png", "write_png"]
 
 VOID = 255
-_MARGIN = 8
-_LINE = 22  # height of a line of text in pixels
-_INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def write_png(path: str | Path, image: np.ndarray) -> Path:
@@ -121,23 +119,23 @@ def contact_sheet(
                 f"{', '.join(titles)}"
             )
     palette = _checked_palette(palette)
-    pictures = [[_fit(_coloured(array, palette), cell) for array in row] for row in rows]
+    pictures = [[fit_picture(_coloured(array, palette), cell) for array in row] for row in rows]
     heights = [max(picture.height for picture in row) for row in pictures]
     shown = np.unique(np.concatenate([np.unique(array) for row in rows for array in row if array.ndim == 2]))
-    width = _MARGIN + len(titles) * (cell + _MARGIN)
+    width = MARGIN + len(titles) * (cell + MARGIN)
     legend = _legend([int(index) for index in shown], class_names, palette, width)
-    height = _LINE + sum(heights) + _MARGIN * (len(rows) + 1) + legend.height
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    height = LINE + sum(heights) + MARGIN * (len(rows) + 1) + legend.height
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    top = _LINE + _MARGIN // 2
+    top = LINE + MARGIN // 2
     for column, title in enumerate(titles):
-        centre = _MARGIN + column * (cell + _MARGIN) + cell // 2
-        draw.text((centre, top - _LINE // 2), title, fill=_INK, font=_font(), anchor="mm")
+        centre = MARGIN + column * (cell + MARGIN) + cell // 2
+        draw.text((centre, top - LINE // 2), title, fill=INK, font=sheet_font(), anchor="mm")
     for line, row_height in zip(pictures, heights, strict=True):
         for column, picture in enumerate(line):
-            left = _MARGIN + column * (cell + _MARGIN) + (cell - picture.width) // 2
+            left = MARGIN + column * (cell + MARGIN) + (cell - picture.width) // 2
             sheet.paste(picture, (left, top + (row_height - picture.height) // 2))
-        top += row_height + _MARGIN
+        top += row_height + MARGIN
     sheet.paste(legend, (0, top))
     return np.asarray(sheet)
 
@@ -146,7 +144,7 @@ def _legend(
     indices: Sequence[int], class_names: Sequence[str], palette: np.ndarray, width: int
 ) -> Image.Image:
     """Swatches and names of classes, in as many lines as the width needs."""
-    font = _font()
+    font = sheet_font()
     entries = []
     for index in indices:
         name = (
@@ -154,39 +152,26 @@ def _legend(
         )
         entries.append((name, tuple(int(value) for value in palette[index]), int(font.getlength(name))))
     lines: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
-    left = _MARGIN
+    left = MARGIN
     for name, colour, length in entries:
-        needed = 16 + 6 + length + 2 * _MARGIN
+        needed = 16 + 6 + length + 2 * MARGIN
         if left + needed > width and lines[-1]:
             lines.append([])
-            left = _MARGIN
+            left = MARGIN
         lines[-1].append((left, name, colour))
         left += needed
-    legend = Image.new("RGB", (width, _LINE * len(lines) + _MARGIN), _PAPER)
+    legend = Image.new("RGB", (width, LINE * len(lines) + MARGIN), PAPER)
     draw = ImageDraw.Draw(legend)
     for number, line in enumerate(lines):
-        middle = number * _LINE + _LINE // 2
+        middle = number * LINE + LINE // 2
         for left, name, colour in line:
-            draw.rectangle((left, middle - 8, left + 16, middle + 8), fill=colour, outline=_INK)
-            draw.text((left + 22, middle), name, fill=_INK, font=font, anchor="lm")
+            draw.rectangle((left, middle - 8, left + 16, middle + 8), fill=colour, outline=INK)
+            draw.text((left + 22, middle), name, fill=INK, font=font, anchor="lm")
     return legend
-
-
-def _font() -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
-    return ImageFont.load_default(size=14)
 
 
 def _coloured(array: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return palette[_checked_mask(array)] if array.ndim == 2 else array
-
-
-def _fit(array: np.ndarray, cell: int) -> Image.Image:
-    """Scales so that the longer side is ``cell``: by nearest neighbour upwards, antialiased downwards."""
-    height, width = array.shape[:2]
-    scale = cell / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
-    return Image.fromarray(array).resize(size, method)
 
 
 def _checked_mask(mask: np.ndarray) -> np.ndarray:
