@@ -31,6 +31,11 @@ _FEW_PIXELS = 2
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
 many times as large as the kernel, ``Cout`` columns: deep layers on small maps, such as VGG's fc6."""
 
+_TAPS_A_GROUP = 8
+"""On a CPU a convolution of one channel a group is a sum over the kernel's taps while these, each a part of
+the program, are at most this many times the groups; a large kernel of few groups is a few dense convolutions.
+The gradient of 2 groups and 3x7x6 taps then compiles in one second instead of sixteen."""
+
 
 def convolution(
     x: jax.Array,
@@ -170,7 +175,7 @@ def _cpu_convolution(
     """The formulation that is fastest on a CPU (``tests/benchmarks/ops.py``)."""
     *window, channels, features = kernel.shape
     geometry = (strides, padding, dilation)
-    if groups > 1 and channels == 1:
+    if groups > 1 and channels == 1 and math.prod(window) <= _TAPS_A_GROUP * groups:
         return tap_depthwise_convolution(x, kernel, *geometry)
     if groups > 1:
         kernels = jnp.moveaxis(kernel.reshape(*window, channels, groups, features // groups), -2, -3)

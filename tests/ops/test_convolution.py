@@ -184,6 +184,17 @@ def test_traces_once_and_takes_an_empty_batch(name):
     np.testing.assert_array_equal(kernel_gradient, np.zeros(window))
 
 
+def test_large_kernel_of_few_groups_is_no_operation_a_tap():
+    x, kernel = normal(1, 5, 9, 8, 2), normal(3, 7, 6, 1, 6, seed=1)
+    options = {"strides": (1, 1, 1), "padding": ((0, 0),) * 3, "dilation": (1, 1, 1)}
+    ours = functools.partial(ops.convolution, groups=2)
+    assert_same_with_gradients(
+        ours, functools.partial(formulations.native_convolution, groups=2, **options), x, kernel
+    )
+    program = jax.jit(ours).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    assert program.count("stablehlo.multiply") < 20
+
+
 def test_program_for_another_platform_keeps_the_native_op():
     x, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 1, 8, 8))
     traced = jax.jit(ops.convolution).trace(x, kernel)
