@@ -53,6 +53,7 @@ def _class_and_grid(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple[np.ndarray, ...]]] = {
     "identity": lambda weight, spatial: weight,
     "conv": lambda weight, spatial: weight.transpose(2, 3, 1, 0),  # OIHW -> HWIO
+    "conv3d": lambda weight, spatial: weight.transpose(2, 3, 4, 1, 0),  # OITHW -> THWIO
     "transposed_conv": lambda weight, spatial: weight.transpose(2, 3, 0, 1),  # IOHW -> HWIO, not flipped
     "linear": lambda weight, spatial: weight.transpose(1, 0),  # OI -> IO
     "linear_after_flatten": _linear_after_flatten,

@@ -40,7 +40,7 @@ def model_outputs(model: nn.Module, inputs: np.ndarray) -> dict[str, Any]:
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     weights = seeded_state_dict(shapes)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    images = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
+    images = torch.from_numpy(np.moveaxis(inputs, -1, 1).copy())
     outputs: dict[str, Any] = {"shapes": shapes}
     with torch.no_grad():
         outputs["eval_logits"] = channels_last(model.eval()(images))

@@ -56,6 +56,10 @@ def test_takes_shapes_only_and_the_targets_dtype():
         ("identity", (1, 1), array(6), (6,), lambda w, o: (w[5], o[5])),
         ("conv", (1, 1), array(4, 3, 5, 2), (5, 2, 3, 4), lambda w, o: (w[3, 1, 4, 0], o[4, 0, 1, 3])),
         (
+            "conv3d", (1, 1), array(4, 3, 5, 2, 6), (5, 2, 6, 3, 4),
+            lambda w, o: (w[3, 1, 4, 0, 5], o[4, 0, 5, 1, 3]),
+        ),
+        (
             "transposed_conv", (1, 1), array(4, 3, 5, 2), (5, 2, 4, 3),
             lambda w, o: (w[3, 1, 4, 0], o[4, 0, 3, 1]),
         ),
