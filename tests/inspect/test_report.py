@@ -77,8 +77,24 @@ def test_command(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["r3d_18"], "1x16x56x56x64"),
+        (["r3d_18", "--frames", "8", "--size", "64"], "1x8x32x32x64"),
+        (["ji_3dcnn", "--channels", "1", "--batch", "2"], "2x5x54x34x2"),
+        (["resnet18"], "1x112x112x64"),
+    ],
+)
+def test_command_takes_the_networks_own_input(arguments, first, capsys):
+    assert main(arguments) == 0
+    assert first in capsys.readouterr().out.splitlines()[1]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["c3d", "--frames", "8"], "at least 16 frames"),
+        (["resnet18", "--frames", "8"], "images: expected [N, H, W, C], got [1, 8, 224, 224, 3]"),
         (["unett"], "unknown network 'unett'; did you mean 'unet'"),
         (["unet", "--set", "features"], "--set features: expected FIELD=VALUE"),
         (["unet", "--set", "width=3"], "width"),
