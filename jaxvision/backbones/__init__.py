@@ -1,3 +1,7 @@
+from jaxvision.backbones.c3d import C3D as C3D
+from jaxvision.backbones.c3d import C3D_VARIANTS as C3D_VARIANTS
+from jaxvision.backbones.c3d import C3DClassifier as C3DClassifier
+from jaxvision.backbones.c3d import c3d as c3d
 from jaxvision.backbones.cifar_resnet import CIFAR_RESNET_VARIANTS as CIFAR_RESNET_VARIANTS
 from jaxvision.backbones.cifar_resnet import CifarResNet as CifarResNet
 from jaxvision.backbones.cifar_resnet import cifar_resnet as cifar_resnet
@@ -18,6 +22,10 @@ from jaxvision.backbones.inception_v3 import INCEPTION_V3_VARIANTS as INCEPTION_
 from jaxvision.backbones.inception_v3 import InceptionV3 as InceptionV3
 from jaxvision.backbones.inception_v3 import InceptionV3Classifier as InceptionV3Classifier
 from jaxvision.backbones.inception_v3 import inception_v3 as inception_v3
+from jaxvision.backbones.ji_3dcnn import JI_3DCNN_VARIANTS as JI_3DCNN_VARIANTS
+from jaxvision.backbones.ji_3dcnn import Ji3DClassifier as Ji3DClassifier
+from jaxvision.backbones.ji_3dcnn import Ji3DCNN as Ji3DCNN
+from jaxvision.backbones.ji_3dcnn import ji_3dcnn as ji_3dcnn
 from jaxvision.backbones.mobile import MobileBackbone as MobileBackbone
 from jaxvision.backbones.mobile import MobileBlock as MobileBlock
 from jaxvision.backbones.mobile import MobileClassifier as MobileClassifier
@@ -48,6 +56,9 @@ from jaxvision.backbones.resnet import resnet as resnet
 from jaxvision.backbones.vgg import VGG as VGG
 from jaxvision.backbones.vgg import VGG_VARIANTS as VGG_VARIANTS
 from jaxvision.backbones.vgg import vgg as vgg
+from jaxvision.backbones.video_resnet import VIDEO_RESNET_VARIANTS as VIDEO_RESNET_VARIANTS
+from jaxvision.backbones.video_resnet import VideoResNet as VideoResNet
+from jaxvision.backbones.video_resnet import video_resnet as video_resnet
 from jaxvision.backbones.vit import VIT_VARIANTS as VIT_VARIANTS
 from jaxvision.backbones.vit import ViT as ViT
 from jaxvision.backbones.vit import ViTClassifier as ViTClassifier

@@ -31,7 +31,7 @@ class PooledClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images ``[N, H, W, C]`` to logits ``[N, K]``, float32.
+        """Maps images ``[N, H, W, C]``, or clips ``[N, T, H, W, C]``, to logits ``[N, K]``, float32.
 
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 

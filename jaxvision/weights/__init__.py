@@ -1,3 +1,4 @@
+from jaxvision.weights.c3d import c3d_classifier_rules as c3d_classifier_rules
 from jaxvision.weights.cifar_resnet import cifar_resnet_classifier_rules as cifar_resnet_classifier_rules
 from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING
 from jaxvision.weights.convert import LAYOUTS as LAYOUTS
@@ -28,6 +29,8 @@ from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifie
 from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules
 from jaxvision.weights.vgg import vgg_backbone_rules as vgg_backbone_rules
 from jaxvision.weights.vgg import vgg_classifier_rules as vgg_classifier_rules
+from jaxvision.weights.video_resnet import video_resnet_backbone_rules as video_resnet_backbone_rules
+from jaxvision.weights.video_resnet import video_resnet_classifier_rules as video_resnet_classifier_rules
 from jaxvision.weights.vit import vit_classifier_rules as vit_classifier_rules
 from jaxvision.weights.vit import vit_timm_rules as vit_timm_rules
 from jaxvision.weights.xception import aligned_xception_backbone_rules as aligned_xception_backbone_rules

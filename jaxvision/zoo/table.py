@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxvision.zoo import cifar, classic, mobile, modern, residual, segmentation, vgg
+from jaxvision.zoo import cifar, classic, mobile, modern, residual, segmentation, vgg, video
 from jaxvision.zoo.entry import Entry
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
@@ -18,6 +18,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         **modern.ENTRIES,
         **cifar.ENTRIES,
         **classic.ENTRIES,
+        **video.ENTRIES,
         **segmentation.ENTRIES,
     }
 )
