@@ -211,7 +211,8 @@ def eval_transform(preprocessing: Preprocessing) -> Compose:
       preprocessing: of an entry of the zoo.
 
     Raises:
-      ValueError: if it is of clips, or not of three channels.
+      ValueError: if it is of clips, not of three channels, or made in another way than all weights for single
+        images: resized to a fixed size, without antialiasing, or with channels in another order.
 
     >>> transform = eval_transform(Preprocessing(size=(224, 224), resize=256))
     >>> record = {"image": np.zeros((300, 500, 3), np.uint8), "label": np.int32(7)}
@@ -223,6 +224,12 @@ def eval_transform(preprocessing: Preprocessing) -> Compose:
         raise ValueError(
             f"eval_transform: got inputs of shape {list(preprocessing.input_shape)}, expected single images "
             "[H, W, 3]"
+        )
+    ours = preprocessing.antialias and preprocessing.channel_order == "rgb"
+    if isinstance(preprocessing.resize, tuple) or not ours:
+        raise ValueError(
+            "eval_transform: expected the shorter side resized with antialiasing, and channels in the order "
+            f"rgb, got {preprocessing}; compose the transforms for it one by one"
         )
     red, green, blue = preprocessing.mean
     red_std, green_std, blue_std = preprocessing.std

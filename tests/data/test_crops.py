@@ -178,6 +178,9 @@ def test_one_colour_stays_one_colour_through_it_all():
         (lambda: RandomResizedCrop((4, 4), ratio=(0, 1)), r"got ratio \(0, 1\), expected 0 < least"),
         (lambda: eval_transform(Preprocessing(frames=8)), r"got inputs of shape \[8, 224, 224, 3\]"),
         (lambda: eval_transform(Preprocessing(mean=(0.5,), std=(0.5,))), r"shape \[224, 224, 1\]"),
+        (lambda: eval_transform(Preprocessing(resize=(256, 256))), "expected the shorter side resized"),
+        (lambda: eval_transform(Preprocessing(antialias=False)), "with antialiasing.*antialias=False"),
+        (lambda: eval_transform(Preprocessing(channel_order="bgr")), "in the order rgb"),
         (
             lambda: CenterCrop((4, 4))({"image": np.zeros((0, 3, 3), np.uint8)}, rng()),
             r"image: expected uint8 \[H, W, 3\], got uint8 \[0, 3, 3\]",
