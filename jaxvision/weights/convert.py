@@ -1,8 +1,9 @@
 """Published weights to Flax variables: one function for all families, which insists on a bijection."""
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -58,7 +59,8 @@ LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple
     "linear": lambda weight, spatial: weight.transpose(1, 0),  # OI -> IO
     "linear_after_flatten": _linear_after_flatten,
     "linear_to_conv": _unflatten_linear,  # O(CHW) -> HWIO: the same numbers as a convolution
-    "vector": lambda weight, spatial: weight.reshape(max(weight.shape)),  # [1, 1, C], [C, 1, 1, 1] -> [C]
+    "token": lambda weight, spatial: weight.reshape(weight.shape[-1]),  # [1, 1, C] -> [C]
+    "gain": lambda weight, spatial: weight.reshape(weight.shape[0]),  # [C, 1, 1, 1] -> [C]
     # Query, key and value in one matrix (3 O)I -> three IO; in one bias [3 O] -> three [O].
     "packed_linear": lambda weight, spatial: tuple(part.T for part in np.split(weight, 3)),
     "packed_bias": lambda weight, spatial: tuple(np.split(weight, 3)),
@@ -125,6 +127,28 @@ def convert(
             "the weights are of another variant, or a rule is missing"
         )
     return unflatten_paths({path: filled[path] for path in leaves})
+
+
+def match_keys(keys: Iterable[str], rules: Sequence[Rule]) -> dict[str, tuple[Rule, tuple[str, ...]]]:
+    """What :func:`convert` would make of the names of tensors.
+
+    Args:
+      keys: source keys.
+      rules: the table.
+
+    Returns:
+      The rule and the paths of each key that exactly one rule matches; other keys are left out.
+
+    >>> rules = [Rule(r"fc\\.weight", "params/head/kernel", "linear")]
+    >>> [(key, paths) for key, (_, paths) in match_keys(["fc.weight", "conv1.weight"], rules).items()]
+    [('fc.weight', ('params/head/kernel',))]
+    """
+    patterns = [(rule, re.compile(rule.pattern)) for rule in rules]
+    found = {}
+    for key in keys:
+        with contextlib.suppress(ValueError):
+            found[key] = _match(key, patterns)
+    return found
 
 
 def _match(key: str, patterns: Sequence[tuple[Rule, re.Pattern[str]]]) -> tuple[Rule, tuple[str, ...]]:

@@ -42,5 +42,5 @@ def _conv_rules(prefix: str, path: str) -> tuple[Rule, ...]:
     return (
         Rule(prefix + r"\.weight", f"{path}/kernel", "conv"),
         Rule(prefix + r"\.bias", f"{path}/bias"),
-        Rule(prefix + r"\.gain", f"{path}/gain", "vector"),
+        Rule(prefix + r"\.gain", f"{path}/gain", "gain"),
     )

@@ -55,7 +55,7 @@ def _embedding_rules(token: str, patches: str, positions: str) -> tuple[Rule, ..
     backbone = "params/backbone"
     tables = (f"{backbone}/positions/class_table", f"{backbone}/positions/table")
     return (
-        Rule(token, f"{backbone}/class_token", "vector"),
+        Rule(token, f"{backbone}/class_token", "token"),
         Rule(patches + r"\.weight", f"{backbone}/patch_embed/kernel", "conv"),
         Rule(patches + r"\.bias", f"{backbone}/patch_embed/bias"),
         Rule(positions, tables, "class_and_grid_positions"),

@@ -73,7 +73,8 @@ def test_takes_shapes_only_and_the_targets_dtype():
             "linear_to_conv", (5, 7), array(2, 105), (5, 7, 3, 2),
             lambda w, o: (w[1, 1 * 35 + 2 * 7 + 4], o[2, 4, 1, 1]),
         ),
-        ("vector", (1, 1), array(4, 1, 1, 1), (4,), lambda w, o: (w[3, 0, 0, 0], o[3])),
+        ("gain", (1, 1), array(4, 1, 1, 1), (4,), lambda w, o: (w[3, 0, 0, 0], o[3])),
+        ("token", (1, 1), array(1, 1, 4), (4,), lambda w, o: (w[0, 0, 3], o[3])),
         ("identity", (1, 1), array(), (), lambda w, o: (w, o)),
     ],
 )  # fmt: skip
@@ -139,7 +140,7 @@ def test_one_tensor_may_hold_several_leaves(layout, weight, ours, picks):
             Rule("w", ("params/a", "params/b"), "class_and_grid_positions"), array(1, 10, 2),
             r"'w' \[1, 10, 2\] gives \[3, 3, 2\] .* 'params/b' is \[2, 2, 2\]",
         ),
-        (Rule("w", "params/a", "vector"), array(2, 3), r"cannot take layout 'vector'"),
+        (Rule("w", "params/a", "gain"), array(2, 3), r"cannot take layout 'gain'"),
         (Rule("w", ("params/a", "params/a"), "packed_bias"), array(6), "both fill 'params/a'"),
     ],
 )  # fmt: skip
