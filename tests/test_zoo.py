@@ -3,15 +3,11 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from oracles.network_cases import CASES, VGG11, recorded, rules_for, seeded_state_dict
 
-from jaxvision import zoo
+from jaxvision import weights, zoo
 from jaxvision.backbones import RESNET_VARIANTS
-from jaxvision.weights import BOOKKEEPING, convert
-
-TINY = {"hidden": 4, "backbone": {"features": (2, 2, 2, 2, 2)}}
+from jaxvision.core import flatten_paths
 
 
 def test_names_are_sorted_and_hold_every_family():
@@ -26,11 +22,18 @@ def test_every_network_builds_and_runs_by_shape(name):
     model = zoo.create(name, num_classes=6)
     shape = zoo.ENTRIES[name].preprocessing.input_shape
     images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    logits, _ = jax.eval_shape(
+    logits, variables = jax.eval_shape(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), images
     )
     dense = name.startswith(("fcn", "unet"))
     assert logits.shape == ((2, *shape[:-1], 6) if dense else (2, 6))
+    # Each table of weights names every leaf, and takes the names back to the leaves.
+    tables = [make() for make in (zoo.ENTRIES[name].rules, *zoo.ENTRIES[name].other_rules) if make]
+    for rules in tables:
+        keys = weights.source_keys(flatten_paths(variables), rules)
+        assert weights.match_keys(keys, rules) == keys
+        filled = [path for _, paths in keys.values() for path in paths]
+        assert sorted(filled) == sorted(flatten_paths(variables))
 
 
 def test_overrides_reach_network_and_backbone():
@@ -65,36 +68,3 @@ def test_unknown_name_gives_the_nearest_and_how_to_list():
 def test_unknown_override_raises():
     with pytest.raises(ValueError, match=re.escape("got the overrides ['depth']")):
         zoo.create("unet", depth=3)
-
-
-def test_load_fills_a_network_from_a_file(tmp_path):
-    case = CASES["vgg_bn"]
-    source = seeded_state_dict(recorded("vgg_bn")["shapes"])
-    np.savez(tmp_path / "weights.npz", **source)
-    fields = {"num_classes": 3, "hidden": 10, "backbone": {"features": (4, 4, 6, 6, 8)}}
-    model, variables = zoo.load("vgg11_bn", weights=tmp_path / "weights.npz", **fields)
-    assert model.backbone.convolutions == VGG11
-    expected = convert(source, rules_for(case), variables, ignore=BOOKKEEPING)
-    assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
-    np.testing.assert_array_equal(variables["params"]["head"]["kernel"], source["classifier.6.weight"].T)
-
-
-def test_load_fills_a_resnet_from_a_file(tmp_path):
-    source = seeded_state_dict(recorded("resnet_basic")["shapes"])
-    np.savez(tmp_path / "weights.npz", **source)
-    case = CASES["resnet_basic"]
-    fields = {name: case.fields[name] for name in ("blocks", "features", "stem_features")}
-    _, variables = zoo.load("resnet18", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields)
-    expected = convert(source, rules_for(case), variables, ignore=BOOKKEEPING)
-    assert jax.tree.all(jax.tree.map(np.array_equal, variables, expected))
-    np.testing.assert_array_equal(variables["params"]["head"]["kernel"], source["fc.weight"].T)
-    del fields["blocks"]  # resnet34's own, of which the file holds only some
-    with pytest.raises(ValueError, match="leaves are not in the source"):
-        zoo.load("resnet34", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields)
-
-
-def test_load_errors(tmp_path):
-    with pytest.raises(ValueError, match=r"fcn8s_vgg16 has no published weights.*vgg11"):
-        zoo.load("fcn8s_vgg16", weights=tmp_path / "weights.npz", **TINY)
-    with pytest.raises(FileNotFoundError, match="no such file of weights"):
-        zoo.load("vgg11", weights=tmp_path / "weights.npz", **TINY)

@@ -1,17 +1,19 @@
 """Reads weights from disk, and writes our own as safetensors.
 
 ``read_weights`` gives the tensors of a file under the file's own names, for
-:func:`jaxvision.weights.convert`; ``read_variables`` gives back what ``write_safetensors`` wrote.
+:func:`jaxvision.weights.convert`; ``read_variables`` reads what holds our own variables: what
+``write_safetensors`` wrote, Flax's msgpack and Orbax's folders.
 """
 
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.serialization
 import jax
 import ml_dtypes
 import numpy as np
@@ -19,6 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from jaxvision.core import flatten_paths, unflatten_paths, write_atomically
+from jaxvision.weights.orbax_folders import read_orbax_folder
 from jaxvision.weights.torch_pickle import read_torch_pickle
 
 _SAFETENSORS_DTYPES: Mapping[str, Any] = {
@@ -36,16 +39,18 @@ _SAFETENSORS_DTYPES: Mapping[str, Any] = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_COLLECTIONS = ("params", "batch_stats")
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads a file of weights, by its suffix: ``.safetensors``, ``.npz``, ``.pth`` or ``.pt``.
+    """Reads a file of weights, by its suffix: ``.safetensors``, ``.npz``, ``.pth``, ``.pt`` or ``.bin``.
 
-    ``.pth`` and ``.pt`` are read without PyTorch, by an unpickler that knows tensors and nothing else: a file
+    The last three are read without PyTorch, by an unpickler that knows tensors and nothing else: a file
     that asks for any other name is refused and none of it is run. A training checkpoint is unwrapped: if the
-    file holds a dict with a dict under ``"state_dict"`` or ``"model"``, that inner dict is returned and what
-    lies beside it (epoch, optimizer) is left out.
+    file holds a dict with a dict under ``"state_dict"``, ``"model"`` or ``"model_state_dict"``, that inner
+    dict is returned and what lies beside it (epoch, optimizer) is left out. Prefixes that wrappers put before
+    each name (``module.``, ``_orig_mod.``) stay; :func:`without_prefix` takes them off.
 
     Args:
       path: the file.
@@ -63,28 +68,67 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return _read_safetensors(path)[0]
     if path.suffix == ".npz":
         return _read_npz(path)
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in (".pth", ".pt", ".bin"):
         return _state_dict(path, read_torch_pickle(path))
-    raise ValueError(f"{path}: unknown suffix {path.suffix!r}, expected .safetensors, .npz, .pth or .pt")
+    raise ValueError(
+        f"{path}: unknown suffix {path.suffix!r}, expected .safetensors, .npz, .pth, .pt or .bin"
+    )
+
+
+def without_prefix(tensors: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Takes off the first part of the names, if it is the same in all of them.
+
+    ``DataParallel`` puts ``module.`` before each name, ``torch.compile`` puts ``_orig_mod.``, Lightning
+    often ``model.``.
+
+    Returns:
+      The same tensors under the shorter names; None if the names have no part in common.
+
+    >>> without_prefix({"module.conv1.weight": 0, "module.fc.bias": 1})
+    {'conv1.weight': 0, 'fc.bias': 1}
+    """
+    parts = [name.partition(".") for name in tensors]
+    if len({first for first, _, _ in parts}) != 1 or not all(rest for _, _, rest in parts):
+        return None
+    return {rest: value for (_, _, rest), value in zip(parts, tensors.values(), strict=True)}
+
+
+def holds_variables(path: str | os.PathLike[str]) -> bool:
+    """Whether :func:`read_variables` is the one to read a file or folder, and not :func:`read_weights`.
+
+    Raises:
+      FileNotFoundError: if there is nothing at that path.
+      ValueError: for a truncated safetensors file.
+    """
+    path = Path(path)
+    if path.is_dir() or _existing(path).suffix == ".msgpack":
+        return True
+    return path.suffix == ".safetensors" and not _foreign_names(_read_header(path)[0])
 
 
 def read_variables(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads variables that :func:`write_safetensors` wrote.
+    """Reads variables: what :func:`write_safetensors` wrote, Flax's msgpack, or an Orbax checkpoint.
 
     Args:
-      path: a ``.safetensors`` file whose names are paths, such as ``params/head/kernel``.
+      path: a ``.safetensors`` file whose names are paths, such as ``params/head/kernel``; a ``.msgpack``
+        file that ``flax.serialization`` made of variables or of a train state; or a folder that
+        :func:`jaxvision.weights.read_orbax_folder` takes.
 
     Returns:
       Nested dicts of numpy arrays: ``{"params": ..., "batch_stats": ...}``.
 
     Raises:
       FileNotFoundError: if there is no such file.
+      ModuleNotFoundError: for a folder, without Orbax.
       ValueError: for a truncated file, or one whose names are not our paths.
     """
-    path = _existing(path)
+    path = Path(path)
+    if path.is_dir():
+        return read_orbax_folder(path)
+    if _existing(path).suffix == ".msgpack":
+        return _read_msgpack(path)
     tensors, _ = _read_safetensors(path)
-    foreign = [name for name in tensors if not name.startswith(("params/", "batch_stats/"))]
-    if foreign:
+    if foreign := _foreign_names(tensors):
         raise ValueError(
             f"{path}: expected names such as 'params/head/kernel', got {foreign[:3]}; read other weights "
             "with read_weights and convert them"
@@ -99,7 +143,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
       FileNotFoundError: if there is no such file.
       ValueError: for a truncated file.
     """
-    return _read_safetensors(_existing(path))[1]
+    return _read_header(_existing(path))[1]
 
 
 def write_safetensors(
@@ -139,6 +183,48 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of weights; check the path")
     return path
+
+
+def _foreign_names(names: Iterable[str]) -> list[str]:
+    """Those that are no paths of variables."""
+    ours = tuple(f"{collection}/" for collection in _COLLECTIONS)
+    return [name for name in names if not name.startswith(ours)]
+
+
+def _read_msgpack(path: Path) -> dict[str, Any]:
+    try:
+        tree = flax.serialization.msgpack_restore(path.read_bytes())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        # What msgpack and Flax's decoding of arrays raise on other bytes, or half of them.
+        raise ValueError(
+            f"{path}: not a whole file of flax.serialization ({type(error).__name__}: {error}); "
+            "write it again"
+        ) from error
+    if not isinstance(tree, dict) or "params" not in tree:
+        found = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
+        raise ValueError(
+            f"{path}: expected a dict with 'params', got {found}; serialise the variables, "
+            '{"params": ..., "batch_stats": ...}'
+        )
+    return {name: tree[name] for name in _COLLECTIONS if name in tree}
+
+
+def _read_header(path: Path) -> tuple[list[str], dict[str, str]]:
+    """The names of the tensors and the metadata, without the numbers, of a file of the right length."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length) if length <= size else b"")
+        metadata = entries.pop("__metadata__", {})
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file (its header is damaged)") from error
+    if end != size:
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({size} bytes, expected {end}); fetch or write it again"
+        )
+    return list(entries), metadata
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,4 +1,6 @@
 from jaxvision.zoo.entry import Entry as Entry
+from jaxvision.zoo.loading import Pretrained as Pretrained
+from jaxvision.zoo.loading import export_state_dict as export_state_dict
 from jaxvision.zoo.loading import load as load
 from jaxvision.zoo.table import ENTRIES as ENTRIES
 from jaxvision.zoo.table import create as create

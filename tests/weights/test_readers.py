@@ -91,7 +91,7 @@ def test_missing_variables(tmp_path):
 def test_unknown_suffix(tmp_path):
     (tmp_path / "weights.h5").write_bytes(b"x")
     with pytest.raises(
-        ValueError, match=r"unknown suffix '\.h5', expected \.safetensors, \.npz, \.pth or \.pt"
+        ValueError, match=r"unknown suffix '\.h5', expected \.safetensors, \.npz, \.pth, \.pt or \.bin"
     ):
         read_weights(tmp_path / "weights.h5")
 
