@@ -18,7 +18,7 @@ def c3d_classifier_rules() -> tuple[Rule, ...]:
     'params/backbone/stage\\\\1_conv1/kernel'
     """
     rules: list[Rule] = []
-    for key, layer in ((r"conv(\d)a?\.", 1), (r"conv(\d)b\.", 2)):
+    for key, layer in ((r"conv([12])\.", 1), (r"conv([345])a\.", 1), (r"conv([345])b\.", 2)):
         path = rf"params/backbone/stage\1_conv{layer}"
         rules.append(Rule(key + "weight", f"{path}/kernel", "conv3d"))
         rules.append(Rule(key + "bias", f"{path}/bias"))

@@ -29,5 +29,5 @@ def nin_classifier_rules(stages: int) -> tuple[Rule, ...]:
 
 
 def _layer_rules(name: str, path: str) -> list[Rule]:
-    key = rf"{name}(-1024)?\."
+    key = rf"{name}(?:-1024)?\."
     return [Rule(key + "weight", f"params/{path}/kernel", "conv"), Rule(key + "bias", f"params/{path}/bias")]

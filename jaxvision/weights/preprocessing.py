@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jaxvision.weights.readers import read_metadata
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+CHANNEL_ORDERS = ("rgb", "bgr")
 
 
 class Preprocessing(NamedTuple):
@@ -86,18 +87,22 @@ def preprocessing_from_dict(fields: Mapping[str, Any]) -> Preprocessing:
     result = Preprocessing(**values)
     checks = {
         "size": _are_sizes(result.size) and len(result.size) == 2,
-        "resize": _are_sizes((result.resize,)),
+        "resize": _are_sizes((result.resize,))
+        or (isinstance(result.resize, tuple) and _are_sizes(result.resize) and len(result.resize) == 2),
         "mean": _are_numbers(result.mean),
         "std": _are_numbers(result.std) and len(result.std) == len(result.mean) and min(result.std) > 0,
         "interpolation": result.interpolation in INTERPOLATIONS,
         "frames": result.frames is None or _are_sizes((result.frames,)),
+        "antialias": isinstance(result.antialias, bool),
+        "channel_order": result.channel_order in CHANNEL_ORDERS,
     }
     for name, is_right in checks.items():
         if not is_right:
             raise ValueError(
-                f"preprocessing: got {name} {getattr(result, name)!r}; expected a size of two positive whole "
-                "numbers, a positive whole resize and number of frames, as many finite means as deviations, "
-                f"which are positive, and an interpolation of {INTERPOLATIONS}"
+                f"preprocessing: got {name} {getattr(result, name)!r}; expected positive whole numbers, two "
+                "of a size, one or two of a resize, one of frames; as many finite means as deviations, which "
+                f"are positive; an interpolation of {INTERPOLATIONS}, a channel_order of {CHANNEL_ORDERS}, "
+                "and true or false for antialias"
             )
     return result
 

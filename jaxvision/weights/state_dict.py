@@ -27,6 +27,7 @@ def _flatten_linear(kernel: np.ndarray) -> np.ndarray:
 _INVERSE_LAYOUTS: Mapping[str, Callable[[Arrays, tuple[int, int]], np.ndarray]] = {
     "identity": lambda leaves, spatial: leaves[0],
     "conv": lambda leaves, spatial: leaves[0].transpose(3, 2, 0, 1),  # HWIO -> OIHW
+    "conv3d": lambda leaves, spatial: leaves[0].transpose(4, 3, 0, 1, 2),  # THWIO -> OITHW
     "transposed_conv": lambda leaves, spatial: leaves[0].transpose(2, 3, 0, 1),  # HWIO -> IOHW
     "linear": lambda leaves, spatial: leaves[0].T,
     "linear_after_flatten": lambda leaves, spatial: _flatten_linear(
@@ -153,7 +154,11 @@ def _read_pattern(pattern: str) -> _Template:
     while at < len(pattern):
         token = _TOKEN.match(pattern, at)
         end = pattern.find(")", at)
-        if token is None or (token["group"] and (end < 0 or "(" in pattern[token.end() : end])):
+        # Other groups that begin with a question mark, such as look-aheads, are no groups of a path.
+        is_simple = token and not (
+            token["group"] and (end < 0 or re.search(r"\(|^\?", pattern[token.end() : end]))
+        )
+        if token is None or not is_simple:
             raise ValueError(
                 f"rule {pattern!r} cannot be turned round at {pattern[at:]!r}: outside of its groups, which "
                 "do not nest, a pattern must be plain text; put what varies into a group that the path names"

@@ -27,7 +27,7 @@ def xception_backbone_rules(*, module: str = "/backbone") -> tuple[Rule, ...]:
         *_separable_rules(r"conv4\.", r"bn4\.", f"{module}/exit_conv2"),
         *conv_norm_rules(r"block(\d+)\.skip\.", r"block(\d+)\.skipbn\.", f"{path}/shortcut"),
     ]
-    for block, table in ((r"block(1)\.rep\.", first), (r"block(?!1\.)(\d+)\.rep\.", others)):
+    for block, table in ((r"block(1)\.rep\.", first), (r"block([2-9]|1\d)\.rep\.", others)):
         for (conv, norm), index in table.items():
             rules += _separable_rules(rf"{block}{conv}\.", rf"{block}{norm}\.", f"{path}/conv{index}")
     return tuple(rules)

@@ -108,7 +108,7 @@ def test_load_takes_a_checkpoint_of_a_wrapped_model(tmp_path):
     case = CASES["cifar_zeros"]
     source = seeded_state_dict(recorded("cifar_zeros")["shapes"])
     np.savez(tmp_path / "weights.npz", **{f"module.{key}": value for key, value in source.items()})
-    _, variables = zoo.load(
+    _, variables, *_ = zoo.load(
         "cifar_resnet20", weights=tmp_path / "weights.npz", num_classes=3, backbone=case.fields
     )
     kernel = variables["params"]["backbone"]["stage2_block1"]["conv2"]["kernel"]

@@ -87,7 +87,7 @@ def test_zoo_loads_a_file_with_auxiliary_heads(tmp_path, aux_heads):
     np.savez(tmp_path / "weights.npz", **source)
     backbone = CASES["googlenet"].model.backbone
     fields = {"stem_features": backbone.stem_features, "blocks": backbone.blocks}
-    _, variables = zoo.load(
+    _, variables, *_ = zoo.load(
         "googlenet", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields, aux_heads=aux_heads,
         aux_features=8, aux_hidden=10,
     )  # fmt: skip

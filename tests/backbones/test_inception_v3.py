@@ -54,7 +54,7 @@ def test_zoo_loads_a_file_with_the_auxiliary_head(tmp_path, aux_heads):
     source = seeded_state_dict(recorded("inception_v3_aux")["shapes"])
     np.savez(tmp_path / "weights.npz", **source)
     fields = {"num_classes": 3, "backbone": {"width": 1 / 32}, "aux_heads": aux_heads}
-    _, variables = zoo.load("inception_v3", weights=tmp_path / "weights.npz", **fields)
+    _, variables, *_ = zoo.load("inception_v3", weights=tmp_path / "weights.npz", **fields)
     assert ("aux_head" in variables["params"]) == aux_heads
     if aux_heads:
         leaf = variables["params"]["aux_head"]["head"]["kernel"]

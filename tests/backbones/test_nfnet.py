@@ -210,7 +210,7 @@ def test_load_fills_an_nfnet_from_a_file(tmp_path):
     case = CASES["nfnet_skip_gain"]
     source = seeded_state_dict(recorded("nfnet_skip_gain")["shapes"])
     np.savez(tmp_path / "weights.npz", **source)
-    _, variables = zoo.load(
+    _, variables, *_ = zoo.load(
         "dm_nfnet_f0", weights=tmp_path / "weights.npz", num_classes=3, backbone=case.fields
     )
     block = variables["params"]["backbone"]["stage2_block1"]

@@ -159,7 +159,9 @@ def test_load_fills_a_network_for_clips(tmp_path):
     source = seeded_state_dict(recorded("video_mixed")["shapes"])
     np.savez(tmp_path / "weights.npz", **source)
     fields = {name: CASES["video_mixed"].fields[name] for name in ("blocks", "features", "stem_features")}
-    model, variables = zoo.load("mc3_18", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields)
+    model, variables, *_ = zoo.load(
+        "mc3_18", weights=tmp_path / "weights.npz", num_classes=3, backbone=fields
+    )
     assert model.backbone.convolutions == ("3d", "2d", "2d", "2d")
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], source["fc.weight"].T)
     with pytest.raises(ValueError, match=r"'layer2\.0\.conv1\.0\.weight'.* gives \[1, 3, 3, 4, 6\]"):

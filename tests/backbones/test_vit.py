@@ -192,7 +192,7 @@ def test_load_fills_a_vision_transformer_from_a_file(tmp_path):
     case = CASES["vit_timm_resized"]
     source = seeded_state_dict(recorded("vit_timm_resized")["shapes"])
     np.savez(tmp_path / "weights.npz", **source)
-    model, variables = zoo.load(
+    model, variables, *_ = zoo.load(
         "vit_small_patch16_224", weights=tmp_path / "weights.npz", num_classes=3,
         backbone=case.fields,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from jaxvision.weights import (
     write_safetensors,
 )
 
-CLIP = Preprocessing((112, 96), 128, (0.5,), (0.25,), "bicubic", 16)
+CLIP = Preprocessing((112, 96), (128, 171), (0.5,), (0.25,), "bicubic", 16, False, "bgr")
 
 
 @pytest.mark.parametrize("preprocessing", [Preprocessing(), CLIP])
@@ -39,6 +39,9 @@ def test_survives_json(preprocessing):
         ({"std": [1.0, 0.0, 1.0]}, "got std (1.0, 0.0, 1.0)"),
         ({"interpolation": "lanczos"}, "got interpolation 'lanczos'"),
         ({"frames": 0}, "got frames 0"),
+        ({"resize": [128, 171, 3]}, "got resize (128, 171, 3)"),
+        ({"antialias": 1}, "got antialias 1"),
+        ({"channel_order": "grb"}, "got channel_order 'grb'"),
     ],
 )
 def test_what_no_preprocessing_can_be_raises(fields, message):

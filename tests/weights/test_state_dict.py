@@ -40,6 +40,7 @@ def assert_same(found, source):
     [
         ("identity", array(3), (1, 1), 1),
         ("conv", array(4, 3, 5, 2), (1, 1), 1),
+        ("conv3d", array(4, 3, 5, 2, 6), (1, 1), 1),
         ("transposed_conv", array(4, 3, 5, 2), (1, 1), 1),
         ("linear", array(4, 3), (1, 1), 1),
         ("linear_after_flatten", array(2, 105), (5, 7), 1),
@@ -114,6 +115,7 @@ def test_a_group_that_comes_twice_must_be_the_same():
         (Rule(r"conv[12]", "params/w"), "cannot be turned round at '[12]'"),
         (Rule(r"conv.", "params/w"), "cannot be turned round at '.'"),
         (Rule(r"(a(b))", r"params/w\1"), "cannot be turned round"),
+        (Rule(r"(?!b)w", "params/w"), "cannot be turned round at '(?!b)w'"),
         (Rule(r"(a", "params/w"), "cannot be turned round"),
         (Rule(r"(a|b)\.weight", "params/w"), "its group 1 is not in the path 'params/w'"),
         (Rule("w", "params/w", "turned"), "the layout 'turned' has no inverse"),
@@ -148,23 +150,33 @@ def test_the_zoo_names_the_library_that_is_asked_for():
 
 @pytest.mark.parity
 @pytest.mark.parametrize(
-    "name",
-    ["vgg16_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "vit_b_16"],
+    ("name", "options"),
+    [
+        ("vgg16_bn", {}),
+        ("resnet18", {}),
+        ("mobilenet_v2", {}),
+        ("mobilenet_v3_small", {}),
+        ("efficientnet_b0", {}),
+        ("vit_b_16", {}),
+        ("googlenet", {"aux_logits": False, "init_weights": True}),
+        ("inception_v3", {"aux_logits": False, "init_weights": True}),
+        ("r3d_18", {}),
+    ],
 )
-def test_torch_takes_its_own_weights_back(name):
+def test_torch_takes_its_own_weights_back(name, options):
     import torch
     import torchvision
 
     torch.manual_seed(0)
-    theirs = torchvision.models.get_model(name, weights=None)
-    source = theirs.state_dict()
+    build = functools.partial(torchvision.models.get_model, name, weights=None, **options)
+    source = build().state_dict()
     model = zoo.create(name)
     images = jax.ShapeDtypeStruct((1, *zoo.ENTRIES[name].preprocessing.input_shape), jnp.float32)
     target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
     arrays = {key: value.numpy() for key, value in source.items()}
     variables = convert(arrays, zoo.ENTRIES[name].rules(), target, ignore=BOOKKEEPING)
     named = zoo.export_state_dict(name, variables)
-    other = torchvision.models.get_model(name, weights=None)
+    other = build()
     other.load_state_dict({key: torch.from_numpy(value) for key, value in named.items()}, strict=True)
     for key, value in other.state_dict().items():
         assert torch.equal(value, source[key]), key
