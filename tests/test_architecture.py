@@ -29,9 +29,9 @@ RANKS = {
     "detection": 4,
     "fewshot": 4,
     "tasks": 5,
-    "export": 5,
     "zoo": 6,
-    "inspect": 7,  # its command takes a network of the zoo by name
+    "export": 7,  # the commands of these two take a network of the zoo by name
+    "inspect": 7,
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

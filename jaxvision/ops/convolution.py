@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxvision.core import check_floating
 from jaxvision.ops.arithmetic import convolution_output_size, transposed_convolution_output_size
@@ -84,7 +85,9 @@ def convolution(
     window = kernel.shape[:-2]
     output = convolution_output_size(x.shape[1:-1], window, strides=step, padding=pads, dilation=spread)
     native = functools.partial(native_convolution, strides=step, padding=pads, dilation=spread, groups=groups)
-    pixels = x.shape[0] * math.prod(output)
+    # A batch of no fixed size, as jax.export has it, counts as one image.
+    images = 1 if is_symbolic_dim(x.shape[0]) else x.shape[0]
+    pixels = images * math.prod(output)
     cpu = functools.partial(
         _cpu_convolution, strides=step, padding=pads, dilation=spread, groups=groups, pixels=pixels
     )
