@@ -25,6 +25,8 @@ from jaxvision.data.digit_scenes import digit_indices as digit_indices
 from jaxvision.data.image_files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from jaxvision.data.image_files import read_image as read_image
 from jaxvision.data.image_files import read_mask as read_mask
+from jaxvision.data.imagenet import imagenet_classes as imagenet_classes
+from jaxvision.data.imagenet import imagenet_synsets as imagenet_synsets
 from jaxvision.data.prefetch import DevicePrefetch as DevicePrefetch
 from jaxvision.data.prefetch import prefetch_to_device as prefetch_to_device
 from jaxvision.data.segmentation_folders import CAMVID_CLASSES as CAMVID_CLASSES

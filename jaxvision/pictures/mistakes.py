@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font
+from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font, shortened
 
 __all__ = ["mistakes_sheet", "worst_mistakes"]
 
@@ -99,9 +99,4 @@ def mistakes_sheet(
 def _caption(name: str, probability: float, width: int) -> str:
     """Name and probability, the name cut short until both fit."""
     share = f" ({100 * probability:.0f} %)"
-    font = sheet_font()
-    if font.getlength(name + share) <= width:
-        return name + share
-    while name and font.getlength(f"{name}…{share}") > width:
-        name = name[:-1]
-    return f"{name}…{share}"
+    return shortened(name, width - sheet_font().getlength(share)) + share

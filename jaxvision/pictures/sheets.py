@@ -13,6 +13,16 @@ def sheet_font() -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
     return ImageFont.load_default(size=14)
 
 
+def shortened(text: str, width: float) -> str:
+    """The text, cut short and with an ellipsis if it is wider than so many pixels."""
+    font = sheet_font()
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
 def fit_picture(array: np.ndarray, cell: int) -> Image.Image:
     """Scales so that the longer side is ``cell``: by nearest neighbour upwards, antialiased downwards.
 
