@@ -11,3 +11,4 @@ from jaxvision.pictures.palettes import camvid_palette as camvid_palette
 from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_palette
 from jaxvision.pictures.palettes import voc_palette as voc_palette
 from jaxvision.pictures.predictions import predictions_sheet as predictions_sheet
+from jaxvision.pictures.rate_range import plot_rate_range as plot_rate_range

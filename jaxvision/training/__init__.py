@@ -3,6 +3,8 @@ from jaxvision.training.checkpoint import Checkpoint as Checkpoint
 from jaxvision.training.checkpoint import CheckpointError as CheckpointError
 from jaxvision.training.checkpoint import Checkpoints as Checkpoints
 from jaxvision.training.checkpoint import resume as resume
+from jaxvision.training.compilation_cache import compilation_cache_folder as compilation_cache_folder
+from jaxvision.training.compilation_cache import keep_compiled_programs as keep_compiled_programs
 from jaxvision.training.config import config_differences as config_differences
 from jaxvision.training.config import config_from_dict as config_from_dict
 from jaxvision.training.config import config_to_dict as config_to_dict
@@ -36,8 +38,14 @@ from jaxvision.training.parallel import JitPlacement as JitPlacement
 from jaxvision.training.parallel import Placement as Placement
 from jaxvision.training.parallel import PmapPlacement as PmapPlacement
 from jaxvision.training.parallel import make_placement as make_placement
+from jaxvision.training.rate_range import RateRange as RateRange
+from jaxvision.training.rate_range import make_rate_range as make_rate_range
+from jaxvision.training.rate_range import rising_schedule as rising_schedule
+from jaxvision.training.rate_range import run_rate_range as run_rate_range
 from jaxvision.training.run import RESUMABLE as RESUMABLE
+from jaxvision.training.run import CompiledStep as CompiledStep
 from jaxvision.training.run import RunOptions as RunOptions
+from jaxvision.training.run import compile_step as compile_step
 from jaxvision.training.run import configure_devices as configure_devices
 from jaxvision.training.run import exit_code as exit_code
 from jaxvision.training.run import holds_checkpoint as holds_checkpoint

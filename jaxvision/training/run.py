@@ -6,13 +6,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import jax
 import optax
 
 from jaxvision.training.allocator import keep_freed_memory
 from jaxvision.training.checkpoint import Checkpoint, Checkpoints, resume
+from jaxvision.training.compilation_cache import keep_compiled_programs
 from jaxvision.training.config import config_differences, load_config, save_config
 from jaxvision.training.evaluation import Evaluate
 from jaxvision.training.fit import Progress, fit
@@ -21,8 +22,8 @@ from jaxvision.training.logs import JsonLines, Log, TensorBoard, Terminal, Write
 from jaxvision.training.monitors import GradientMonitor, make_gradient_norms
 from jaxvision.training.parallel import Placement
 from jaxvision.training.state import TrainState, create_train_state
-from jaxvision.training.step import make_gradients, make_train_step
-from jaxvision.training.task import Task, Variables
+from jaxvision.training.step import Metrics, make_gradients, make_train_step
+from jaxvision.training.task import Batch, Task, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ class RunOptions:
     cpu_devices: int | None = None
     """Split the CPU into this many devices, to try parallel runs without an accelerator."""
     compilation_cache: bool = True
-    """Keep compiled programs in the user's cache folder, so that the next run starts sooner."""
+    """Keep compiled programs in the user's cache folder (~/.cache/jaxvision/xla), so that the next run starts
+    sooner."""
 
     def __post_init__(self) -> None:
         for name in ("log_every", "eval_every", "checkpoint_every", "monitor_every", "keep", "cpu_devices"):
@@ -219,7 +221,7 @@ def configure_devices(options: RunOptions) -> list[jax.Device]:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", options.cpu_devices)
     if options.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxvision" / "xla"))
+        keep_compiled_programs()
     devices = jax.devices()
     if devices[0].platform == "cpu":
         keep_freed_memory()
@@ -244,6 +246,14 @@ class Positioned(Protocol):
         """Goes to a position."""
 
 
+CompiledStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def compile_step(task: Task, optimizer: optax.GradientTransformation, placement: Placement) -> CompiledStep:
+    """The training step of a task on its devices, compiled at its first call."""
+    return placement.compile_step(make_train_step(task, optimizer, axis_name=placement.axis_name))
+
+
 def train(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -255,10 +265,11 @@ def train(
     resumed: bool,
     batch_size: int,
     metric: str,
-    evaluate: Callable[[TrainState], dict[str, float]],
+    evaluate: Callable[[TrainState], dict[str, float]] | None,
     observe: Callable[[Any, dict[str, float]], Any] | None = None,
     learning_rate: Callable[[int], Any] | None = None,
     variables: Variables | None = None,
+    step: CompiledStep | None = None,
 ) -> Progress:
     """Trains in a run's folder: logs, evaluates, saves, resumes, stops in order.
 
@@ -272,10 +283,11 @@ def train(
       resumed: whether to go on from the newest checkpoint in the folder.
       batch_size: images a step.
       metric: the score that decides which checkpoint is best, and early stopping; more is better.
-      evaluate: ``state -> scores`` on the validation data.
+      evaluate: ``state -> scores`` on the validation data; None where there is none.
       observe: ``(opt_state, scores) -> opt_state``, for a learning rate that follows the score.
       learning_rate: ``step -> learning rate``, for the log.
       variables: pre-trained ones to start from.
+      step: what :func:`compile_step` made of this task, optimizer and placement, for several runs to share.
 
     Returns:
       The progress at the end. Where a signal ended the run, ``stop`` names it.
@@ -296,22 +308,21 @@ def train(
     else:
         state = create(variables)
     start = int(state.step)
-    step = placement.compile_step(make_train_step(task, optimizer, axis_name=placement.axis_name))
+    step = compile_step(task, optimizer, placement) if step is None else step
     files: list[Writer] = [
         JsonLines(folder / "metrics.jsonl", step=start),
         TensorBoard(folder / "events", step=start),
     ]
     writers = [*files, Terminal(options.steps, step=start)]
-    monitors = []
-    if options.monitor_every is not None:
-        norms = placement.compile_count(make_gradient_norms(task, axis_name=placement.axis_name))
-        monitors.append(GradientMonitor(norms, placement, files, every=options.monitor_every))
+    evaluations = []
+    if evaluate is not None:
+        evaluations.append(Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe))
     hooks = [
         NaNGuard(folder, placement, jax.jit(make_gradients(task, axis_name=placement.axis_name))),
         StopOnSignal(),
-        Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe),
+        *evaluations,
         *early,
-        *monitors,
+        *_monitors(task, placement, options, files),
         Log(writers, every=options.log_every, batch_size=batch_size, learning_rate=learning_rate),
         Checkpoint(
             checkpoints,
@@ -322,6 +333,15 @@ def train(
         ),
     ]
     return fit(placement.place(state), step, batches, hooks, steps=options.steps)
+
+
+def _monitors(
+    task: Task, placement: Placement, options: RunOptions, files: Sequence[Writer]
+) -> list[GradientMonitor]:
+    if options.monitor_every is None:
+        return []
+    norms = placement.compile_count(make_gradient_norms(task, axis_name=placement.axis_name))
+    return [GradientMonitor(norms, placement, files, every=options.monitor_every)]
 
 
 def exit_code(progress: Progress) -> int:
