@@ -8,6 +8,7 @@ from jaxvision.optimizers.groups import check_patterns as check_patterns
 from jaxvision.optimizers.groups import decay_mask as decay_mask
 from jaxvision.optimizers.groups import freeze_leaves as freeze_leaves
 from jaxvision.optimizers.groups import frozen_mask as frozen_mask
+from jaxvision.optimizers.groups import layer_rates as layer_rates
 from jaxvision.optimizers.groups import path_matches as path_matches
 from jaxvision.optimizers.groups import scale_by_group as scale_by_group
 from jaxvision.optimizers.options import OptimizerOptions as OptimizerOptions

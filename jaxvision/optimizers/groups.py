@@ -125,6 +125,36 @@ def scale_by_group(rates: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
+def layer_rates(layers: Sequence[Sequence[str]], decay: float) -> dict[str, float]:
+    r"""Learning-rate factors that fall from the last layer to the first, for :func:`scale_by_group`.
+
+    .. math:: \eta_l = \eta\, \xi^{L - l}
+
+    Args:
+      layers: path patterns of each layer, from the first (l = 1) to the last (l = L), which has the factor 1.
+      decay: :math:`\xi` in (0, 1].
+
+    Returns:
+      Pattern -> factor.
+
+    Raises:
+      ValueError: if there is no layer, or ``decay`` is out of its range.
+
+    References:
+      Howard and Ruder 2018, "Universal Language Model Fine-tuning", section 3.2 (discriminative fine-tuning,
+      there a division by 2.6 a layer); Bao et al. 2022, "BEiT", where fine-tuning has a factor a block.
+
+    >>> layer_rates([["stem_conv", "stem_norm"], ["stage1"], ["head"]], 0.5)
+    {'stem_conv': 0.25, 'stem_norm': 0.25, 'stage1': 0.5, 'head': 1.0}
+    """
+    if not 0.0 < decay <= 1.0:
+        raise ValueError(f"layer_decay: expected a number in (0, 1], got {decay}")
+    if not layers:
+        raise ValueError("layer_decay: the layers of this network are not known; use rates instead")
+    last = len(layers) - 1
+    return {pattern: decay ** (last - index) for index, layer in enumerate(layers) for pattern in layer}
+
+
 def add_l1(strength: float) -> optax.GradientTransformation:
     r"""Adds the subgradient of the L1 penalty, :math:`\lambda \operatorname{sign}(p)`, to the gradients.
 

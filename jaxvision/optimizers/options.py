@@ -1,12 +1,13 @@
 """An optimizer as a script's options: a frozen dataclass that builds it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optax
 
 from jaxvision.optimizers.build import build_optimizer
+from jaxvision.optimizers.groups import layer_rates
 from jaxvision.optimizers.plateau import observe_score
 from jaxvision.optimizers.schedules import create_schedule
 
@@ -48,6 +49,9 @@ class OptimizerOptions:
     """Path patterns of parameters that stay as they are, such as "backbone"."""
     rates: tuple[tuple[str, float], ...] = ()
     """Pairs of a path pattern and a factor on the learning rate, such as "head" 10."""
+    layer_decay: float | None = None
+    """Factor on the learning rate from each layer to the one below it, such as 0.75: the first layers of a
+    pre-trained network move least. Leaves that "rates" name keep the factor given there."""
     ema: float | None = None
     """Decay of an average of the parameters, which is what is evaluated and saved."""
     accumulate: int = 1
@@ -60,32 +64,37 @@ class OptimizerOptions:
     """Learning rate of SGD in adam_then_sgd, as a multiple of Adam's."""
 
     def build(
-        self, params: Any, *, steps: int
+        self,
+        params: Any,
+        *,
+        steps: int,
+        layers: Sequence[Sequence[str]] = (),
+        schedule: optax.Schedule | None = None,
     ) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
         """Builds the optimizer.
 
         Args:
           params: parameters or their shapes, which the patterns are checked against.
           steps: batches of the whole run.
+          layers: path patterns of each layer from the first to the last, for ``layer_decay``.
+          schedule: ``update -> learning rate`` instead of the one that the options name.
 
         Returns:
           The transformation, and ``batch number -> learning rate`` for the log, plateau left out.
 
         Raises:
-          ValueError: for an unknown name, a pattern that matches nothing, a number out of range.
+          ValueError: for an unknown name, a pattern that matches nothing, a number out of range, or a layer
+            decay without layers.
         """
         updates = max(steps // self.accumulate, 1) if self.accumulate > 0 else steps
-        warmup = updates // 40 if self.warmup_steps is None else self.warmup_steps
-        extras: dict[str, dict[str, Any]] = {
-            "step": {"milestones": self.milestones, "gamma": self.gamma},
-            "poly": {"steps": updates, "power": self.power},
-            "cosine": {"steps": updates, "warmup_steps": warmup},
-        }
-        schedule = create_schedule(self.schedule, self.learning_rate, **extras.get(self.schedule, {}))
+        schedule = self._schedule(updates) if schedule is None else schedule
         options: dict[str, Any] = {}
         if self.name == "adam_then_sgd":
             switch = updates // 2 if self.switch_step is None else self.switch_step
             options = {"switch_step": switch, "sgd_factor": self.sgd_factor}
+        rates = dict(self.rates)
+        if self.layer_decay is not None:
+            rates |= {p: rate for p, rate in layer_rates(layers, self.layer_decay).items() if p not in rates}
         optimizer = build_optimizer(
             self.name,
             schedule,
@@ -98,7 +107,7 @@ class OptimizerOptions:
             l1=self.l1,
             l2=self.l2,
             weight_decay=self.weight_decay,
-            rates=dict(self.rates),
+            rates=rates,
             plateau=self.plateau is not None,
             freeze=self.freeze,
             ema=self.ema,
@@ -106,6 +115,15 @@ class OptimizerOptions:
             accumulate=self.accumulate,
         )
         return optimizer, lambda step: float(schedule(step // self.accumulate))
+
+    def _schedule(self, updates: int) -> optax.Schedule:
+        warmup = updates // 40 if self.warmup_steps is None else self.warmup_steps
+        extras: dict[str, dict[str, Any]] = {
+            "step": {"milestones": self.milestones, "gamma": self.gamma},
+            "poly": {"steps": updates, "power": self.power},
+            "cosine": {"steps": updates, "warmup_steps": warmup},
+        }
+        return create_schedule(self.schedule, self.learning_rate, **extras.get(self.schedule, {}))
 
     def observe(self, opt_state: Any, score: float) -> Any:
         """Tells the optimizer a validation score, of which more is better; halves the rate on a plateau."""

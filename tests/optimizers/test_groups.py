@@ -104,3 +104,15 @@ def test_l1_is_the_gradient_of_its_penalty() -> None:
     np.testing.assert_allclose(updates, jax.grad(lambda p: 0.3 * jnp.abs(p).sum())(params))
     with pytest.raises(ValueError, match="params"):
         transform.update(jnp.zeros(3), transform.init(params))
+
+
+def test_layer_rates_fall_from_the_last_layer() -> None:
+    layers = [["stem"], ["block0", "norm0"], ["head"]]
+    assert optimizers.layer_rates(layers, 0.1) == pytest.approx(
+        {"stem": 0.01, "block0": 0.1, "norm0": 0.1, "head": 1.0}
+    )
+    for wrong in (0.0, 1.5, -0.1):
+        with pytest.raises(ValueError, match=r"layer_decay: expected a number in \(0, 1\]"):
+            optimizers.layer_rates(layers, wrong)
+    with pytest.raises(ValueError, match="layers of this network are not known"):
+        optimizers.layer_rates([], 0.5)

@@ -8,8 +8,8 @@ from jaxvision.optimizers import OptimizerOptions, ema_params
 PARAMS = {"backbone": {"kernel": jnp.ones((2, 2))}, "head": {"kernel": jnp.ones((2, 2))}}
 
 
-def _one_update(options, *, steps=10):
-    optimizer, _ = options.build(PARAMS, steps=steps)
+def _one_update(options, *, steps=10, layers=()):
+    optimizer, _ = options.build(PARAMS, steps=steps, layers=layers)
     gradients = jax.tree.map(jnp.ones_like, PARAMS)
     updates, state = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
     return jax.tree.map(lambda u: float(u[0, 0]), updates), state
@@ -55,6 +55,22 @@ def test_a_plateau_halves_the_rate_only_where_asked_for():
     updates, _ = optimizer.update(PARAMS, state, PARAMS)
     np.testing.assert_allclose(updates["head"]["kernel"], -0.05, rtol=1e-6)
     assert OptimizerOptions().observe("any state", 0.1) == "any state"
+
+
+def test_a_layer_decay_scales_each_layer_and_a_given_rate_wins():
+    layers = [["backbone"], ["head"]]
+    options = {"name": "sgd", "learning_rate": 1.0, "schedule": "constant", "layer_decay": 0.25}
+    updates, _ = _one_update(OptimizerOptions(**options), layers=layers)
+    assert (updates["backbone"]["kernel"], updates["head"]["kernel"]) == (-0.25, -1.0)
+    updates, _ = _one_update(OptimizerOptions(**options, rates=(("backbone", 0.5),)), layers=layers)
+    assert (updates["backbone"]["kernel"], updates["head"]["kernel"]) == (-0.5, -1.0)
+
+
+def test_another_schedule_may_take_the_place_of_the_named_one():
+    optimizer, rate = OptimizerOptions(name="sgd").build(PARAMS, steps=10, schedule=lambda step: 0.5 + step)
+    updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["head"]["kernel"], -0.5)
+    assert rate(2) == 2.5
 
 
 @pytest.mark.parametrize(
