@@ -27,6 +27,7 @@ from jaxvision.data.image_files import read_image as read_image
 from jaxvision.data.image_files import read_mask as read_mask
 from jaxvision.data.imagenet import imagenet_classes as imagenet_classes
 from jaxvision.data.imagenet import imagenet_synsets as imagenet_synsets
+from jaxvision.data.joined import Joined as Joined
 from jaxvision.data.prefetch import DevicePrefetch as DevicePrefetch
 from jaxvision.data.prefetch import prefetch_to_device as prefetch_to_device
 from jaxvision.data.segmentation_folders import CAMVID_CLASSES as CAMVID_CLASSES

@@ -21,3 +21,4 @@ from jaxvision.metrics.segmentation import iou as iou
 from jaxvision.metrics.segmentation import mean_iou as mean_iou
 from jaxvision.metrics.segmentation import mean_pixel_accuracy as mean_pixel_accuracy
 from jaxvision.metrics.segmentation import pixel_accuracy as pixel_accuracy
+from jaxvision.metrics.temperature import fit_temperature as fit_temperature
