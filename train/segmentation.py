@@ -14,30 +14,31 @@ Write masks and overlays of your own images:
 """
 
 import dataclasses
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
-from jaxvision.core import flatten_paths, write_atomically
-from jaxvision.data import Resize, prefetch_to_device, read_image
+from jaxvision.data import Resize
 from jaxvision.segmentation import initialise_from_classifier
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, class_scores, segmentation_task
-from jaxvision.tasks.segmentation_predict import find_images, output_names, predict_mask
-from jaxvision.tasks.segmentation_report import (
-    print_class_table,
-    write_class_table,
-    write_contact_sheet,
-    write_curves,
+from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
+from jaxvision.tasks.networks import layer_order
+from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
+from jaxvision.tasks.scripts import (
+    Trainer,
+    explain_end,
+    is_run_weights,
+    read_run_metadata,
+    write_run_weights,
 )
+from jaxvision.tasks.segmentation_predict import predict_mask
+from jaxvision.tasks.segmentation_report import HEADINGS, write_contact_sheet
 
 PROGRAM = "train/segmentation.py"
 
@@ -96,9 +97,13 @@ class PredictConfig:
     """Opacity of the overlay."""
 
 
-def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
-    """The network by name, with the options that concern it."""
-    fields: dict[str, Any] = {"num_classes": num_classes, "axis_name": axis_name}
+def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
+    """The fields of the network that the options set.
+
+    Raises:
+      ValueError: for a network that is not for segmentation.
+    """
+    fields: dict[str, Any] = {"num_classes": num_classes}
     if options.name.startswith("unet"):
         fields |= {"features": options.features, "dropout_rate": 0.0}
     elif options.name.startswith("fcn"):
@@ -109,62 +114,24 @@ def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | Non
         fields["dropout_rate"] = options.dropout
     if options.bfloat16:
         fields["dtype"] = jnp.bfloat16
-    return zoo.create(options.name, **fields)
+    return fields
 
 
-def initial_variables(options: ModelOptions, task: training.Task, resumed: Path | None) -> Any:
+def initial_variables(
+    options: ModelOptions, num_classes: int, task: training.Task, resumed: Path | None
+) -> Any:
     """Variables from a file of weights, or None to initialise all."""
     path = options.weights
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
     if path is None or (resumed is not None and training.holds_checkpoint(resumed)):
         return None
-    if path.suffix == ".safetensors" and "config" in weights.read_metadata(path):
-        variables = weights.read_variables(path)
-        check_variables(variables, jax.eval_shape(task.init, jax.random.key(0)), path)
-        return variables
+    if is_run_weights(path):
+        return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
     if not options.name.startswith("fcn"):
         raise ValueError(f"{path}: weights of another library fit only the backbone of an FCN")
     variables = jax.jit(task.init)(jax.random.key(0, impl="rbg"))
     variant = options.name.split("_", 1)[1]
     return initialise_from_classifier(variables, weights.read_weights(path), variant=variant)
-
-
-def check_variables(variables: Any, expected: Any, path: Path) -> None:
-    """Raises a ValueError that names the first leaf that does not fit."""
-    found = {name: leaf.shape for name, leaf in flatten_paths(variables).items()}
-    wanted = {name: leaf.shape for name, leaf in flatten_paths(expected).items()}
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise ValueError(
-                f"{path}: {name} is {found.get(name, 'absent')} in the file and {wanted.get(name, 'absent')} "
-                "in the network; give the --model options and the classes that it was trained with"
-            )
-
-
-def evaluated_variables(config: Config, state: training.TrainState) -> dict[str, Any]:
-    """The variables that count: with the averaged parameters, where an average is kept."""
-    if config.optimizer.ema is None:
-        return state.variables()
-    return {**state.variables(), "params": optimizers.ema_params(state.opt_state, state.params)}
-
-
-class Evaluator:
-    """Scores a state on a source, on all devices; compiled once."""
-
-    def __init__(self, config: Config, task: training.Task, placement: training.Placement) -> None:
-        self._config = config
-        self._task = task
-        self._placement = placement
-        self._count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))
-
-    def __call__(self, state: training.TrainState, source: Any) -> tuple[dict[str, float], Any]:
-        """Scores and counts over every image of the source once."""
-        placed = (
-            self._placement.shard({name: x for name, x in batch.items() if name != "index"})
-            for batch in self._config.data.ordered_batches(source)
-        )
-        variables = evaluated_variables(self._config, state)
-        return training.evaluate(self._count, self._task.score, variables, placed, self._placement)
 
 
 def train(config: Config, resumed: Path | None) -> int:
@@ -174,39 +141,37 @@ def train(config: Config, resumed: Path | None) -> int:
     train_source, val_source, test_source = config.data.open_sources()
     num_classes = train_source.num_classes
     norm_axis = training.norm_axis(config.run, placement)
-    model = build_model(config.model, num_classes, axis_name=norm_axis)
+    model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
     loss = config.loss.build(num_classes)
-    task = segmentation_task(model, loss, num_classes=num_classes, image_size=config.data.size)
-    params = jax.eval_shape(task.init, jax.random.key(0))["params"]
-    optimizer, learning_rate = config.optimizer.build(params, steps=config.run.steps)
+    task = segmentation_task(
+        model,
+        loss,
+        num_classes=num_classes,
+        image_size=config.data.size,
+        frozen=config.optimizer.freeze,
+    )
+    layers = layer_order(model, config.data.size) if config.optimizer.layer_decay is not None else ()
+    trainer = Trainer(
+        task,
+        placement,
+        data=config.data,
+        optimizer=config.optimizer,
+        run=config.run,
+        metric="mean_iou",
+        layers=layers,
+    )
     batches = config.data.batches(train_source, seed=config.run.seed)
-    variables = initial_variables(config.model, task, resumed)
+    variables = initial_variables(config.model, num_classes, task, resumed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
-    evaluator = Evaluator(config, task, placement)
-    progress = training.train(
-        task,
-        optimizer,
-        prefetch_to_device(batches, placement.shard),
-        placement,
-        config.run,
-        folder,
-        resumed=resumed is not None,
-        batch_size=config.data.batch_size,
-        metric="mean_iou",
-        evaluate=lambda state: evaluator(state, val_source)[0],
-        observe=lambda opt_state, scores: config.optimizer.observe(opt_state, scores["mean_iou"]),
-        learning_rate=learning_rate,
-        variables=variables,
+    progress = trainer.fit(
+        batches, folder, resumed=resumed is not None, validation=val_source, variables=variables
     )
-    batches.close()
-    print(f"{folder}: {progress.stop}")
-    if code := training.exit_code(progress):
-        print(f"go on with: python {PROGRAM} --resume {folder}")
+    if code := explain_end(progress, folder, program=PROGRAM):
         return code
-    scores, counts = evaluator(progress.state, test_source)
-    host_variables = placement.fetch(evaluated_variables(config, progress.state))
-    write_report(config, folder, task, host_variables, test_source, scores, counts["confusion"])
+    scores, counts = trainer.evaluate(progress.state, test_source)
+    variables = trainer.host_variables(progress.state)
+    write_report(config, folder, task, variables, test_source, scores, counts["confusion"])
     return 0
 
 
@@ -221,16 +186,12 @@ def write_report(
 ) -> None:
     """Writes weights, scores, table, curves and contact sheet into the run's folder."""
     names = tuple(source.class_names)
-    metadata = {
-        "config": json.dumps(training.config_to_dict(config)),
-        "class_names": json.dumps(names),
-    }
-    weights.write_safetensors(folder / "weights.safetensors", variables, metadata=metadata)
+    write_run_weights(folder, config, variables, names)
     rows = class_scores(matrix, names)
-    write_class_table(folder / "classes.csv", rows)
-    text = json.dumps(scores, indent=2)
-    write_atomically(folder / "scores.json", lambda file: file.write(text.encode()))
-    write_curves(folder / "curves.png", training.read_json_lines(folder / "metrics.jsonl"))
+    write_table(folder / "classes.csv", rows)
+    write_scores(folder / "scores.json", scores)
+    records = training.read_json_lines(folder / "metrics.jsonl")
+    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
 
     rng = np.random.default_rng(0)  # neither transform draws from it
     resize, normalize = Resize(config.data.size), config.data.normalize()
@@ -242,28 +203,24 @@ def write_report(
     examples = [(r["image"], r["mask"], p) for r, p in zip(records, labels, strict=True)]
     palette = config.data.palette()
     write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=palette)
-    print_class_table(f"{folder}: {len(source)} test images", rows, scores)
+    print_table(f"{folder}: {len(source)} test images", rows, scores, headings=HEADINGS)
     print(f"weights, tables and pictures are in {folder}")
 
 
 def predict(config: PredictConfig) -> int:
     """Segments the images; a broken one is named, and the others are still done."""
     images = find_images(config.images)
-    metadata = weights.read_metadata(config.weights)
-    if "config" not in metadata:
-        raise ValueError(f"{config.weights}: not the weights.safetensors of a run of this script")
-    trained = training.config_from_dict(Config, json.loads(metadata["config"]))
-    model = build_model(trained.model, len(json.loads(metadata["class_names"])))
+    trained, metadata = read_run_metadata(config.weights, Config)
+    fields = model_fields(trained.model, len(metadata["class_names"]))
+    model = zoo.create(trained.model.name, **fields)
     variables = weights.read_variables(config.weights)
     logits = jax.jit(lambda x: model.apply(variables, x, train=False))
     palette = pictures.voc_palette()
     size = None if config.native_size else trained.data.size
     broken = 0
     for path, name in output_names(images):
-        try:
-            image = read_image(path)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+        image = read_or_name(path)
+        if image is None:
             broken += 1
             continue
         mask = predict_mask(logits, image, trained.data.normalize(), size=size)

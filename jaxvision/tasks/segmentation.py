@@ -1,7 +1,7 @@
 """Semantic segmentation: a network meets its losses and its confusion matrix."""
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import flax.linen as nn
@@ -26,6 +26,7 @@ from jaxvision.metrics import (
     mean_pixel_accuracy,
     pixel_accuracy,
 )
+from jaxvision.tasks.networks import apply_in_training, initial_variables
 from jaxvision.training import Batch, Task, Variables
 
 VOID = 255
@@ -118,6 +119,7 @@ def segmentation_task(
     *,
     num_classes: int,
     image_size: tuple[int, int],
+    frozen: Sequence[str] = (),
 ) -> Task:
     """Makes a network into a :class:`jaxvision.training.Task`.
 
@@ -129,20 +131,17 @@ def segmentation_task(
       loss: see :func:`segmentation_loss`.
       num_classes: K.
       image_size: (H, W) of the images that the parameters are initialised with; any other works later.
+      frozen: path patterns of parameters that are not trained; their norms' statistics stay as well.
     """
 
     def init(key: jax.Array) -> Variables:
-        return model.init(key, jnp.zeros((1, *image_size, 3)), train=False)
+        return initial_variables(model, key, image_size)
 
     def train_loss(
         params: Any, model_state: Any, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, Term], Any]:
-        logits, model_state = model.apply(
-            {"params": params, **model_state},
-            batch["images"],
-            train=True,
-            rngs={"dropout": key},
-            mutable=list(model_state),
+        logits, _, model_state = apply_in_training(
+            model, params, model_state, batch["images"], key, frozen=frozen
         )
         return loss(logits, batch["labels"], batch["where"]), model_state
 

@@ -1,14 +1,12 @@
 """Segments images of any size with a trained network, at the scale that it was trained at."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxvision.data import IMAGE_SUFFIXES, Normalize, Resize
+from jaxvision.data import Normalize, Resize
 
 _BUCKET = 64  # images of many sizes are padded to a multiple of this, so that few sizes are compiled
 
@@ -58,40 +56,3 @@ def _argmax_resized(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         best = np.where(better, resized, best)
         labels[better] = index
     return labels
-
-
-def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """The image files given, and those in the folders given, in order.
-
-    Raises:
-      FileNotFoundError: for a path that is not there.
-      ValueError: for a folder without images, or if nothing is given.
-    """
-    if not inputs:
-        raise ValueError("nothing to predict; give image files or folders")
-    found: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-            )
-            if not inside:
-                raise ValueError(f"{path}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
-    return found
-
-
-def output_names(images: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Each image with a name for its results: the stem, or the whole name where two share a stem."""
-    stems = Counter(path.stem for path in images)
-    names: Counter[str] = Counter()
-    for path in images:
-        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
-        names[name] += 1
-        yield path, name if names[name] == 1 else f"{name}_{names[name]}"
