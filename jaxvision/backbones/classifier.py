@@ -38,7 +38,12 @@ class PooledClassifier(nn.Module):
         Raises:
           ValueError: as the backbone.
         """
-        x = self.backbone(images, train=train)[self.feature]
+        features = self.backbone(images, train=train)
+        if self.feature not in features:
+            raise ValueError(
+                f"the backbone gives {sorted(features)} and no {self.feature!r}; keep as many stages"
+            )
+        x = features[self.feature]
         x = global_average_pool(x)  # [N, C]
         x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [N, K]

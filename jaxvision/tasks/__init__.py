@@ -1,3 +1,9 @@
+from jaxvision.tasks.classification import ClassificationLoss as ClassificationLoss
+from jaxvision.tasks.classification import classification_rows as classification_rows
+from jaxvision.tasks.classification import classification_scores as classification_scores
+from jaxvision.tasks.classification import classification_task as classification_task
+from jaxvision.tasks.classification_options import ClassificationData as ClassificationData
+from jaxvision.tasks.classification_options import ClassificationLossOptions as ClassificationLossOptions
 from jaxvision.tasks.segmentation import LOSS_NAMES as LOSS_NAMES
 from jaxvision.tasks.segmentation import class_scores as class_scores
 from jaxvision.tasks.segmentation import segmentation_loss as segmentation_loss

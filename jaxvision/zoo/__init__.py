@@ -4,4 +4,5 @@ from jaxvision.zoo.loading import export_state_dict as export_state_dict
 from jaxvision.zoo.loading import load as load
 from jaxvision.zoo.table import ENTRIES as ENTRIES
 from jaxvision.zoo.table import create as create
+from jaxvision.zoo.table import find_entry as find_entry
 from jaxvision.zoo.table import names as names
