@@ -17,7 +17,14 @@ def test_names_are_sorted_and_hold_every_family():
     assert expected | set(RESNET_VARIANTS) <= set(names)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+# Tracing these takes longest, and the tests of their families have their shapes too.
+LARGE = re.compile(r".*(b[3-7]|lite[2-4]|_f[1-3]|1[0-9][0-9]_?.*|152|101.*|_h_.*|_l_.*|2d|base.*|xception.*|71)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if LARGE.fullmatch(name) else ()) for name in zoo.names()],
+)
 def test_every_network_builds_and_runs_by_shape(name):
     model = zoo.create(name, num_classes=6)
     shape = zoo.ENTRIES[name].preprocessing.input_shape
