@@ -110,7 +110,7 @@ sys.meta_path.insert(0, Absent())
 import flax
 import jaxvision
 from jaxvision import core, ops, layers, losses, metrics, optimizers, weights, backbones, segmentation, zoo
-from jaxvision import inspect
+from jaxvision import export, inspect
 import jax
 assert not jax._src.xla_bridge._backends, "an import started a backend"
 print(len(zoo.names()))

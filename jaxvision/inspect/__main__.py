@@ -1,11 +1,9 @@
 """``python -m jaxvision.inspect resnet50``: what a network of the zoo is made of, without running it."""
 
 import argparse
-import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Prints the table of a network, and writes it as CSV and as a picture; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        fields = dict(_field(text) for text in options.set)
+        fields = dict(zoo.parse_override(text) for text in options.set)
         shape = _input_shape(options)
         images = jax.ShapeDtypeStruct((options.batch, *shape), jnp.float32)
         layers = summarize(zoo.create(options.name, **fields), images, train=False)
@@ -66,16 +64,6 @@ def _input_shape(options: argparse.Namespace) -> tuple[int, ...]:
         preprocessing = preprocessing._replace(frames=options.frames)
     *shape, channels = preprocessing.input_shape
     return (*shape, channels if options.channels is None else options.channels)
-
-
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text}: expected FIELD=VALUE, such as num_classes=10")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 if __name__ == "__main__":

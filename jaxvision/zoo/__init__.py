@@ -6,3 +6,4 @@ from jaxvision.zoo.table import ENTRIES as ENTRIES
 from jaxvision.zoo.table import create as create
 from jaxvision.zoo.table import find_entry as find_entry
 from jaxvision.zoo.table import names as names
+from jaxvision.zoo.table import parse_override as parse_override

@@ -104,6 +104,35 @@ def test_command_writes_what_the_weights_are_of(tmp_path, capsys):
     assert "none.pth" in capsys.readouterr().err
 
 
+def test_command_takes_the_fields_and_the_class_names_of_a_run(tmp_path, capsys):
+    model = zoo.create("resnet18", num_classes=3, backbone={"features": (4, 4, 8, 8), "stem_features": 4})
+    weights, out = tmp_path / "weights.safetensors", tmp_path / "net.stablehlo.zip"
+    write_safetensors(weights, seeded(model), metadata={"class_names": json.dumps(["ant", "bee", "ä"])})
+    command = [
+        "resnet18",
+        "--weights",
+        str(weights),
+        "--out",
+        str(out),
+        "--platforms",
+        "cpu",
+        "--size",
+        "40",
+        "33",
+    ]
+    fields = ["--set", "backbone={'features': (4, 4, 8, 8), 'stem_features': 4}"]
+    assert main([*command, *fields]) == 0
+    exported = load_stablehlo(out)
+    assert exported.metadata["class_names"] == ["ant", "bee", "ä"]
+    assert exported.call(jnp.zeros((2, *SHAPE))).shape == (2, 3)
+    (tmp_path / "names.txt").write_text("x\ny\nz\n")
+    assert main([*command, *fields, "--class-names", str(tmp_path / "names.txt")]) == 0
+    assert load_stablehlo(out).metadata["class_names"] == ["x", "y", "z"]
+    for wrong, message in (([], "does not fit resnet18"), (["--set", "x"], "expected FIELD=VALUE")):
+        assert main([*command, *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_wrong_arguments_and_files_raise(network, tmp_path):
     model, variables = network
     path = tmp_path / "net.zip"
@@ -131,3 +160,24 @@ def test_a_batch_of_another_shape_raises(network, tmp_path):
     export_stablehlo(tmp_path / "net.zip", model, variables, input_shape=SHAPE, platforms=("cpu",))
     with pytest.raises(ValueError, match="33"):
         load_stablehlo(tmp_path / "net.zip").call(jnp.zeros((1, 40, 40, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "c3d", "darknet19", "fcn8s_vgg16", "inception_v3", "legacy_xception", "mobilenet_v2", "nfnet_f0",
+        "nin", "r2plus1d_18", "r3d_18", "resnet50", "resnext50_32x4d", "seresnet50", "spp_vgg16",
+        "xception41",
+    ],
+)  # fmt: skip
+def test_every_other_family_lowers_for_every_platform(name):
+    model, shape = zoo.create(name), zoo.ENTRIES[name].preprocessing.input_shape
+    one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), one)
+    (batch,) = jax.export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    program = jax.export.export(apply, platforms=PLATFORMS)(variables, images)
+    assert program.out_avals[0].shape[0] == batch
+    assert program.out_avals[0].shape[-1] == model.num_classes
