@@ -1,6 +1,5 @@
 """C3D (Tran et al. 2015): VGG with 3x3x3 convolutions, for clips of 16 frames."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import Conv
 from jaxvision.ops import adaptive_average_pool, max_pool
 
@@ -183,7 +182,5 @@ def c3d(variant: str, **overrides: Any) -> C3D:
     >>> c3d("c3d").temporal_strides
     {'c1': 1, 'c2': 2, 'c3': 4, 'c4': 8, 'c5': 16}
     """
-    if variant not in C3D_VARIANTS:
-        close = difflib.get_close_matches(variant, C3D_VARIANTS) or list(C3D_VARIANTS)
-        raise ValueError(f"unknown C3D variant {variant!r}; did you mean one of {close}?")
-    return C3D(**{**C3D_VARIANTS[variant], **overrides})
+    fields = find_variant("C3D variant", variant, C3D_VARIANTS)
+    return C3D(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """ResNet for 32x32 images (He et al. 2016, section 4.2): three narrow stages after a stem of stride 1."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BasicBlock, BatchNorm, Conv, he_normal_fan_in
 
 # He et al. 2016, section 4.2 and table 6: 6 n + 2 layers, n = 3, 5, 7, 9 and 18 blocks a stage. The shortcuts
@@ -137,7 +136,5 @@ def cifar_resnet(variant: str, **overrides: Any) -> CifarResNet:
     >>> cifar_resnet("cifar_resnet110").strides
     {'c1': 1, 'c2': 2, 'c3': 4}
     """
-    if variant not in CIFAR_RESNET_VARIANTS:
-        close = difflib.get_close_matches(variant, CIFAR_RESNET_VARIANTS) or list(CIFAR_RESNET_VARIANTS)
-        raise ValueError(f"unknown CIFAR ResNet variant {variant!r}; did you mean one of {close}?")
-    return CifarResNet(**{**CIFAR_RESNET_VARIANTS[variant], **overrides})
+    fields = find_variant("CIFAR ResNet variant", variant, CIFAR_RESNET_VARIANTS)
+    return CifarResNet(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """Darknet-19 (Redmon and Farhadi 2017) and Darknet-53 (2018): the backbones of YOLOv2 and YOLOv3."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, DarknetBlock
 from jaxvision.ops import leaky_relu, max_pool
 
@@ -132,7 +131,5 @@ def darknet(variant: str, **overrides: Any) -> Darknet:
     >>> darknet("darknet53").channels
     {'c1': 64, 'c2': 128, 'c3': 256, 'c4': 512, 'c5': 1024}
     """
-    if variant not in DARKNET_VARIANTS:
-        close = difflib.get_close_matches(variant, DARKNET_VARIANTS) or list(DARKNET_VARIANTS)
-        raise ValueError(f"unknown Darknet variant {variant!r}; did you mean one of {close}?")
-    return Darknet(**{**DARKNET_VARIANTS[variant], **overrides})
+    fields = find_variant("Darknet variant", variant, DARKNET_VARIANTS)
+    return Darknet(**{**fields, **overrides})

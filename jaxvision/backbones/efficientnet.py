@@ -1,6 +1,5 @@
 """EfficientNet (Tan and Le 2019) and EfficientNet-Lite: one network of MBConv blocks, scaled in all sizes."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxvision.backbones.mobile import MobileBackbone, MobileBlock, scaled_stages
+from jaxvision.core import find_variant
 from jaxvision.layers import BatchNorm, SqueezeExcitation, he_normal_fan_out, make_divisible
 
 # Tan and Le 2019, table 1: expansion, kernel, stride, channels and layers of stages 2 to 8.
@@ -135,7 +135,5 @@ def efficientnet(variant: str, **overrides: Any) -> EfficientNet:
     >>> efficientnet("tf_efficientnet_lite0", output_stride=16).strides
     {'c1': 2, 'c2': 4, 'c3': 8, 'c4': 16, 'c5': 16}
     """
-    if variant not in EFFICIENTNET_VARIANTS:
-        close = difflib.get_close_matches(variant, EFFICIENTNET_VARIANTS) or list(EFFICIENTNET_VARIANTS)
-        raise ValueError(f"unknown EfficientNet variant {variant!r}; did you mean one of {close}?")
-    return EfficientNet(**{**EFFICIENTNET_VARIANTS[variant], **overrides})
+    fields = find_variant("EfficientNet variant", variant, EFFICIENTNET_VARIANTS)
+    return EfficientNet(**{**fields, **overrides})

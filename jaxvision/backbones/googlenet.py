@@ -1,6 +1,5 @@
 """GoogLeNet (Szegedy et al. 2015), or Inception-v1: blocks of convolutions of several sizes side by side."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, InceptionBlock, lecun_uniform, truncated_normal
 from jaxvision.layers.initializers import Initializer
 from jaxvision.ops import adaptive_average_pool, global_average_pool, local_response_norm, max_pool
@@ -279,7 +278,5 @@ def googlenet(variant: str, **overrides: Any) -> GoogLeNet:
     >>> googlenet("googlenet").channels
     {'c1': 64, 'c2': 192, 'c3': 480, 'c4': 832, 'c5': 1024}
     """
-    if variant not in GOOGLENET_VARIANTS:
-        close = difflib.get_close_matches(variant, GOOGLENET_VARIANTS) or list(GOOGLENET_VARIANTS)
-        raise ValueError(f"unknown GoogLeNet variant {variant!r}; did you mean one of {close}?")
-    return GoogLeNet(**{**GOOGLENET_VARIANTS[variant], **overrides})
+    fields = find_variant("GoogLeNet variant", variant, GOOGLENET_VARIANTS)
+    return GoogLeNet(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """Inception-v3 (Szegedy et al. 2016): blocks whose large convolutions are factorised into small ones."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, truncated_normal
 from jaxvision.layers.initializers import Initializer
 from jaxvision.ops import average_pool, global_average_pool, max_pool
@@ -369,7 +368,5 @@ def inception_v3(variant: str, **overrides: Any) -> InceptionV3:
     >>> inception_v3("inception_v3").channels
     {'c1': 64, 'c2': 192, 'c3': 288, 'c4': 768, 'c5': 2048}
     """
-    if variant not in INCEPTION_V3_VARIANTS:
-        close = difflib.get_close_matches(variant, INCEPTION_V3_VARIANTS) or list(INCEPTION_V3_VARIANTS)
-        raise ValueError(f"unknown Inception-v3 variant {variant!r}; did you mean one of {close}?")
-    return InceptionV3(**{**INCEPTION_V3_VARIANTS[variant], **overrides})
+    fields = find_variant("Inception-v3 variant", variant, INCEPTION_V3_VARIANTS)
+    return InceptionV3(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """The 3-D convolutional network of Ji et al. 2013, whose first layer is hard-wired."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating
+from jaxvision.core import check_floating, find_variant
 from jaxvision.layers import Conv, lecun_normal
 from jaxvision.ops import average_pool, hardwired_channels
 
@@ -227,7 +226,5 @@ def ji_3dcnn(variant: str, **overrides: Any) -> Ji3DCNN:
     >>> ji_3dcnn("ji_3dcnn").channels
     {'c1': 46, 'c2': 78, 'c3': 128}
     """
-    if variant not in JI_3DCNN_VARIANTS:
-        close = difflib.get_close_matches(variant, JI_3DCNN_VARIANTS) or list(JI_3DCNN_VARIANTS)
-        raise ValueError(f"unknown variant of Ji's 3-D network {variant!r}; did you mean one of {close}?")
-    return Ji3DCNN(**{**JI_3DCNN_VARIANTS[variant], **overrides})
+    fields = find_variant("variant of Ji's 3-D network", variant, JI_3DCNN_VARIANTS)
+    return Ji3DCNN(**{**fields, **overrides})

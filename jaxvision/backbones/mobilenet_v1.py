@@ -1,6 +1,5 @@
 """MobileNet (Howard et al. 2017): depthwise separable convolutions, one after the other."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from jaxvision.backbones.mobile import MobileBackbone, MobileBlock, scaled_stages
+from jaxvision.core import find_variant
 from jaxvision.layers import SeparableConv, he_normal_fan_out, make_divisible
 from jaxvision.ops.windows import Padding
 
@@ -102,7 +102,5 @@ def mobilenet_v1(variant: str, **overrides: Any) -> MobileNetV1:
     >>> mobilenet_v1("mobilenetv1_050").channels
     {'c1': 32, 'c2': 64, 'c3': 128, 'c4': 256, 'c5': 512}
     """
-    if variant not in MOBILENET_V1_VARIANTS:
-        close = difflib.get_close_matches(variant, MOBILENET_V1_VARIANTS) or list(MOBILENET_V1_VARIANTS)
-        raise ValueError(f"unknown MobileNet V1 variant {variant!r}; did you mean one of {close}?")
-    return MobileNetV1(**{**MOBILENET_V1_VARIANTS[variant], **overrides})
+    fields = find_variant("MobileNet V1 variant", variant, MOBILENET_V1_VARIANTS)
+    return MobileNetV1(**{**fields, **overrides})

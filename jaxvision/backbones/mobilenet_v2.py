@@ -1,11 +1,11 @@
 """MobileNetV2 (Sandler et al. 2018): inverted residual blocks with linear ends."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from jaxvision.backbones.mobile import MobileBackbone, MobileBlock, scaled_stages
+from jaxvision.core import find_variant
 from jaxvision.layers import make_divisible
 
 # Sandler et al. 2018, table 2: expansion, kernel, stride, channels and number of blocks.
@@ -100,7 +100,5 @@ def mobilenet_v2(variant: str, **overrides: Any) -> MobileNetV2:
     >>> mobilenet_v2("mobilenet_v2").channels
     {'c1': 16, 'c2': 24, 'c3': 32, 'c4': 96, 'c5': 320}
     """
-    if variant not in MOBILENET_V2_VARIANTS:
-        close = difflib.get_close_matches(variant, MOBILENET_V2_VARIANTS) or list(MOBILENET_V2_VARIANTS)
-        raise ValueError(f"unknown MobileNetV2 variant {variant!r}; did you mean one of {close}?")
-    return MobileNetV2(**{**MOBILENET_V2_VARIANTS[variant], **overrides})
+    fields = find_variant("MobileNetV2 variant", variant, MOBILENET_V2_VARIANTS)
+    return MobileNetV2(**{**fields, **overrides})

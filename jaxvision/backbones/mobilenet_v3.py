@@ -1,6 +1,5 @@
 """MobileNetV3 (Howard et al. 2019): searched inverted residual blocks with hard swish and excitation."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxvision.backbones.mobile import MobileBackbone, MobileBlock
+from jaxvision.core import find_variant
 from jaxvision.layers import BatchNorm, SqueezeExcitation, he_normal_fan_out, make_divisible
 
 Row: TypeAlias = tuple[int, int, int, bool, bool, int]
@@ -130,7 +130,5 @@ def mobilenet_v3(variant: str, **overrides: Any) -> MobileNetV3:
     >>> mobilenet_v3("mobilenet_v3_small").channels
     {'c1': 16, 'c2': 16, 'c3': 24, 'c4': 48, 'c5': 96}
     """
-    if variant not in MOBILENET_V3_VARIANTS:
-        close = difflib.get_close_matches(variant, MOBILENET_V3_VARIANTS) or list(MOBILENET_V3_VARIANTS)
-        raise ValueError(f"unknown MobileNetV3 variant {variant!r}; did you mean one of {close}?")
-    return MobileNetV3(**{**MOBILENET_V3_VARIANTS[variant], **overrides})
+    fields = find_variant("MobileNetV3 variant", variant, MOBILENET_V3_VARIANTS)
+    return MobileNetV3(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """NFNet (Brock et al. 2021): residual nets that standardise kernels in place of normalising activations."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import Dropout, DropPath, SqueezeExcitation, StandardizedConv, lecun_normal
 from jaxvision.ops import average_pool, gelu, global_average_pool
 from jaxvision.ops.windows import Padding
@@ -377,7 +376,5 @@ def nfnet(variant: str, **overrides: Any) -> NFNet:
     >>> nfnet("dm_nfnet_f0").channels
     {'c1': 64, 'c2': 256, 'c3': 512, 'c4': 1536, 'c5': 1536}
     """
-    if variant not in NFNET_VARIANTS:
-        close = difflib.get_close_matches(variant, NFNET_VARIANTS) or list(NFNET_VARIANTS)
-        raise ValueError(f"unknown NFNet variant {variant!r}; did you mean one of {close}?")
-    return NFNet(**{**NFNET_VARIANTS[variant], **overrides})
+    fields = find_variant("NFNet variant", variant, NFNET_VARIANTS)
+    return NFNet(**{**fields, **overrides})

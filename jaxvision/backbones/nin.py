@@ -1,6 +1,5 @@
 """Network in Network (Lin et al. 2014): convolutions whose filters are small perceptrons, no dense layer."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import Conv, MLPConv, he_normal_fan_in
 from jaxvision.ops import average_pool, global_average_pool, max_pool
 
@@ -211,7 +210,5 @@ def nin(variant: str, **overrides: Any) -> NIN:
     >>> nin("nin_cifar10").channels
     {'c1': 96, 'c2': 192, 'c3': 192}
     """
-    if variant not in NIN_VARIANTS:
-        close = difflib.get_close_matches(variant, NIN_VARIANTS) or list(NIN_VARIANTS)
-        raise ValueError(f"unknown NIN variant {variant!r}; did you mean one of {close}?")
-    return NIN(**{**NIN_VARIANTS[variant], **overrides})
+    fields = find_variant("NIN variant", variant, NIN_VARIANTS)
+    return NIN(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """ResNet (He et al. 2016), ResNeXt, Wide ResNet and SE-ResNet: a stem and four stages of residual blocks."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BasicBlock, BatchNorm, Bottleneck, Conv, SqueezeExcitation, he_normal_fan_out
 from jaxvision.ops import max_pool
 
@@ -210,7 +209,5 @@ def resnet(variant: str, **overrides: Any) -> ResNet:
     >>> resnet("resnet18", output_stride=8).strides
     {'c1': 2, 'c2': 4, 'c3': 8, 'c4': 8, 'c5': 8}
     """
-    if variant not in RESNET_VARIANTS:
-        close = difflib.get_close_matches(variant, RESNET_VARIANTS) or list(RESNET_VARIANTS)
-        raise ValueError(f"unknown ResNet variant {variant!r}; did you mean one of {close}?")
-    return ResNet(**{**RESNET_VARIANTS[variant], **overrides})
+    fields = find_variant("ResNet variant", variant, RESNET_VARIANTS)
+    return ResNet(**{**fields, **overrides})

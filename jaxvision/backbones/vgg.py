@@ -1,6 +1,5 @@
 """VGG (Simonyan and Zisserman 2015): stages of 3x3 convolutions, each closed by a 2x2 max pooling."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
 from jaxvision.ops import max_pool
 
@@ -117,7 +116,5 @@ def vgg(variant: str, **overrides: Any) -> VGG:
     >>> vgg("vgg16").convolutions
     (2, 2, 3, 3, 3)
     """
-    if variant not in VGG_VARIANTS:
-        close = difflib.get_close_matches(variant, VGG_VARIANTS) or list(VGG_VARIANTS)
-        raise ValueError(f"unknown VGG variant {variant!r}; did you mean one of {close}?")
-    return VGG(**{**VGG_VARIANTS[variant], **overrides})
+    fields = find_variant("VGG variant", variant, VGG_VARIANTS)
+    return VGG(**{**fields, **overrides})

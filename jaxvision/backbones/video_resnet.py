@@ -1,6 +1,5 @@
 """R3D, MC3 and R(2+1)D (Tran et al. 2018): ResNet-18 for clips, by three ways to convolve over time."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
 
 # Tran et al. 2018, figure 1 and table 1; the names are torchvision's. MC3 is 2-D from the paper's third group
@@ -285,7 +284,5 @@ def video_resnet(variant: str, **overrides: Any) -> VideoResNet:
     >>> set(video_resnet("mc3_18").temporal_strides.values())
     {1}
     """
-    if variant not in VIDEO_RESNET_VARIANTS:
-        close = difflib.get_close_matches(variant, VIDEO_RESNET_VARIANTS) or list(VIDEO_RESNET_VARIANTS)
-        raise ValueError(f"unknown ResNet variant for clips {variant!r}; did you mean one of {close}?")
-    return VideoResNet(**{**VIDEO_RESNET_VARIANTS[variant], **overrides})
+    fields = find_variant("ResNet variant for clips", variant, VIDEO_RESNET_VARIANTS)
+    return VideoResNet(**{**fields, **overrides})

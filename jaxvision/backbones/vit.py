@@ -1,6 +1,5 @@
 """Vision transformer (Dosovitskiy et al. 2021): an image as a sequence of patches."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import Dropout, LayerNorm, LearnedPositions, PatchEmbed, TransformerBlock
 from jaxvision.ops import global_average_pool
 
@@ -236,7 +235,5 @@ def vit(variant: str, **overrides: Any) -> ViT:
     >>> vit("vit_b_32").strides
     {'c5': 32}
     """
-    if variant not in VIT_VARIANTS:
-        close = difflib.get_close_matches(variant, VIT_VARIANTS) or list(VIT_VARIANTS)
-        raise ValueError(f"unknown ViT variant {variant!r}; did you mean one of {close}?")
-    return ViT(**{**VIT_VARIANTS[variant], **overrides})
+    fields = find_variant("ViT variant", variant, VIT_VARIANTS)
+    return ViT(**{**fields, **overrides})

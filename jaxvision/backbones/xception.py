@@ -1,6 +1,5 @@
 """Xception (Chollet 2017): residual blocks of depthwise separable convolutions."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, SeparableConv, he_normal_fan_out
 from jaxvision.ops import max_pool
 
@@ -167,7 +166,5 @@ def xception(variant: str, **overrides: Any) -> Xception:
     >>> xception("legacy_xception").channels
     {'c1': 64, 'c2': 128, 'c3': 256, 'c4': 728, 'c5': 2048}
     """
-    if variant not in XCEPTION_VARIANTS:
-        close = difflib.get_close_matches(variant, XCEPTION_VARIANTS) or list(XCEPTION_VARIANTS)
-        raise ValueError(f"unknown Xception variant {variant!r}; did you mean one of {close}?")
-    return Xception(**{**XCEPTION_VARIANTS[variant], **overrides})
+    fields = find_variant("Xception variant", variant, XCEPTION_VARIANTS)
+    return Xception(**{**fields, **overrides})

@@ -1,6 +1,5 @@
 """Aligned Xception (Chen et al. 2018), DeepLab's: deeper, and with strided convolutions for poolings."""
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
+from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, DropPath, SeparableConv, he_uniform
 
 # Chen et al. 2018 (DeepLabv3+), section 3.2 and figure 4, is xception65; the other two are in the authors'
@@ -215,8 +214,5 @@ def aligned_xception(variant: str, **overrides: Any) -> AlignedXception:
     >>> aligned_xception("xception65").channels
     {'c1': 128, 'c2': 256, 'c3': 728, 'c4': 1024, 'c5': 2048}
     """
-    if variant not in ALIGNED_XCEPTION_VARIANTS:
-        close = difflib.get_close_matches(variant, ALIGNED_XCEPTION_VARIANTS)
-        close = close or list(ALIGNED_XCEPTION_VARIANTS)
-        raise ValueError(f"unknown Aligned Xception variant {variant!r}; did you mean one of {close}?")
-    return AlignedXception(**{**ALIGNED_XCEPTION_VARIANTS[variant], **overrides})
+    fields = find_variant("Aligned Xception variant", variant, ALIGNED_XCEPTION_VARIANTS)
+    return AlignedXception(**{**fields, **overrides})

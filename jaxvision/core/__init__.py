@@ -8,4 +8,5 @@ from jaxvision.core.trees import count_parameters as count_parameters
 from jaxvision.core.trees import flatten_paths as flatten_paths
 from jaxvision.core.trees import map_paths as map_paths
 from jaxvision.core.trees import unflatten_paths as unflatten_paths
+from jaxvision.core.words import find_variant as find_variant
 from jaxvision.core.words import name_some as name_some
