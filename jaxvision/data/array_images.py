@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.data.classification_sources import check_class_names
+from jaxvision.data.classification_sources import LabelledRecords, check_class_names
 from jaxvision.data.digit_scenes import digit_indices
 
 __all__ = ["ArrayImages", "digit_images", "read_image_arrays"]
@@ -17,7 +17,7 @@ __all__ = ["ArrayImages", "digit_images", "read_image_arrays"]
 _MOST_CLASSES = 1_000_000  # without names; what is above is no class index
 
 
-class ArrayImages:
+class ArrayImages(LabelledRecords):
     """A source of records from two arrays; ``name`` is the position as text.
 
     Args:
@@ -56,33 +56,15 @@ class ArrayImages:
             )
         if class_names is None:
             class_names = _numbers(int(labels.max()))
-        self._class_names = check_class_names(class_names, "labels")
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(self._class_names)))
+        names = check_class_names(class_names, "labels")
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
         if len(wrong):
             raise ValueError(
                 f"labels: {labels[wrong[0]]} at position {wrong[0]} ({len(wrong)} such labels), expected "
-                f"0..{len(self._class_names) - 1}; check class_names"
+                f"0..{len(names) - 1}; check class_names"
             )
+        super().__init__(names, labels.astype(np.int32))
         self._images = images
-        self._labels = labels.astype(np.int32)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index."""
-        return self._class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self._class_names)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [N], the class of each picture."""
-        return self._labels
-
-    def __len__(self) -> int:
-        return len(self._images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = operator.index(index)

@@ -43,7 +43,38 @@ class LabelledSource(Protocol):
         """The record at a position."""
 
 
-class LabelledFiles:
+class LabelledRecords:
+    """What is known of labelled records before one is read; the sources here add how it is read.
+
+    Args:
+      class_names: names by class index.
+      labels: int32 [N], the class of each record.
+    """
+
+    def __init__(self, class_names: tuple[str, ...], labels: np.ndarray) -> None:
+        self._class_names = class_names
+        self._labels = labels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class index."""
+        return self._class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self._class_names)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N], the class of each record."""
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+
+class LabelledFiles(LabelledRecords):
     """Picture files with a class each; what the two layouts below have in common.
 
     Args:
@@ -59,32 +90,13 @@ class LabelledFiles:
     def __init__(
         self, root: str | Path, names: Sequence[str], labels: Sequence[int], *, class_names: Sequence[str]
     ) -> None:
+        super().__init__(check_class_names(class_names, str(root)), np.asarray(labels, np.int32))
         self._root = Path(root)
         self._names = tuple(names)
-        self._labels = np.asarray(labels, np.int32)
-        self._class_names = check_class_names(class_names, str(root))
         if not self._names:
             raise ValueError(
                 f"{root}: no picture in it, expected files ending in {', '.join(IMAGE_SUFFIXES)}"
             )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index."""
-        return self._class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self._class_names)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [N], the class of each picture."""
-        return self._labels
-
-    def __len__(self) -> int:
-        return len(self._names)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = operator.index(index)

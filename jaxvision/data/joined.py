@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.data.classification_sources import LabelledSource
+from jaxvision.data.classification_sources import LabelledRecords, LabelledSource
 
 __all__ = ["Joined"]
 
 
-class Joined:
+class Joined(LabelledRecords):
     """The records of one source after those of another.
 
     Args:
@@ -27,27 +27,9 @@ class Joined:
             raise ValueError(
                 f"expected sources of the same classes, got {len(names)} lists of names: {names}"
             )
+        super().__init__(names[0], np.concatenate([source.labels for source in sources]))
         self._sources = tuple(sources)
-        self._class_names = names[0]
         self._ends = np.cumsum([len(source) for source in sources])
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index."""
-        return self._class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self._class_names)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [n], the class of each record."""
-        return np.concatenate([source.labels for source in self._sources])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         position = range(len(self))[operator.index(index)]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from jaxvision.core import name_some
-from jaxvision.data.classification_sources import LabelledSource
+from jaxvision.data.classification_sources import LabelledRecords, LabelledSource
 
 __all__ = ["Subset", "stratified_folds", "stratified_split"]
 
 
-class Subset:
+class Subset(LabelledRecords):
     """The records of a source at some positions, in the order given; classes stay those of the source.
 
     Args:
@@ -34,26 +34,9 @@ class Subset:
                 f"indices: got {indices.min()} to {indices.max()} of a source of {len(source)} records, "
                 f"expected 0..{len(source) - 1}"
             )
+        super().__init__(source.class_names, source.labels[indices])
         self._source = source
         self._indices = indices.astype(np.int64)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index."""
-        return self._source.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes of the source, whether or not all occur here."""
-        return len(self._source.class_names)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [n], the class of each record."""
-        return self._source.labels[self._indices]
-
-    def __len__(self) -> int:
-        return len(self._indices)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         return self._source[int(self._indices[operator.index(index)])]
