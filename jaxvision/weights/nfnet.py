@@ -1,5 +1,6 @@
 """Rules for the NFNet weights that timm publishes, DeepMind's among them: one table for all."""
 
+from jaxvision.weights.blocks import linear_rules, squeeze_rules
 from jaxvision.weights.convert import Rule
 
 
@@ -13,34 +14,28 @@ def nfnet_timm_rules() -> tuple[Rule, ...]:
     'params/head/bias'
     """
     # timm counts stages from 0.
-    stages = [
-        (rf"stages\.{stage}\.(\d+)\.", rf"params/backbone/stage{stage + 1}_block\1") for stage in range(4)
-    ]
+    stages = [(rf"stages\.{stage}\.(\d+)\.", rf"/backbone/stage{stage + 1}_block\1") for stage in range(4)]
     return (
-        *_conv_rules(r"stem\.conv(\d)", r"params/backbone/stem_conv\1"),
+        *_conv_rules(r"stem\.conv(\d)", r"/backbone/stem_conv\1"),
         *(rule for prefix, path in stages for rule in _block_rules(prefix, path)),
-        *_conv_rules("final_conv", "params/final_conv"),
-        Rule(r"head\.fc\.weight", "params/head/kernel", "linear"),
-        Rule(r"head\.fc\.bias", "params/head/bias"),
+        *_conv_rules("final_conv", "/final_conv"),
+        *linear_rules(r"head\.fc\.", "/head"),
     )
 
 
 def _block_rules(prefix: str, path: str) -> tuple[Rule, ...]:
     return (
-        Rule(prefix + "skipinit_gain", f"{path}/skip_gain"),
+        Rule(prefix + "skipinit_gain", f"params{path}/skip_gain"),
         *_conv_rules(prefix + r"downsample\.conv", f"{path}/shortcut_conv"),
         *_conv_rules(prefix + r"(conv\w+)", rf"{path}/\2"),
-        Rule(prefix + r"attn_last\.fc1\.weight", f"{path}/attention/reduce_conv/kernel", "conv"),
-        Rule(prefix + r"attn_last\.fc1\.bias", f"{path}/attention/reduce_conv/bias"),
-        Rule(prefix + r"attn_last\.fc2\.weight", f"{path}/attention/expand_conv/kernel", "conv"),
-        Rule(prefix + r"attn_last\.fc2\.bias", f"{path}/attention/expand_conv/bias"),
+        *squeeze_rules(prefix + r"attn_last\.fc1\.", prefix + r"attn_last\.fc2\.", f"{path}/attention"),
     )
 
 
 def _conv_rules(prefix: str, path: str) -> tuple[Rule, ...]:
     """A convolution with a standardised kernel."""
     return (
-        Rule(prefix + r"\.weight", f"{path}/kernel", "conv"),
-        Rule(prefix + r"\.bias", f"{path}/bias"),
-        Rule(prefix + r"\.gain", f"{path}/gain", "gain"),
+        Rule(prefix + r"\.weight", f"params{path}/kernel", "conv"),
+        Rule(prefix + r"\.bias", f"params{path}/bias"),
+        Rule(prefix + r"\.gain", f"params{path}/gain", "gain"),
     )

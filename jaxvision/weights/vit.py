@@ -1,5 +1,6 @@
 """Rules for the vision transformers of torchvision and of timm: a table each, for all variants."""
 
+from jaxvision.weights.blocks import linear_rules
 from jaxvision.weights.convert import Rule
 
 
@@ -15,17 +16,17 @@ def vit_classifier_rules() -> tuple[Rule, ...]:
     >>> vit_classifier_rules()[0].path
     'params/backbone/class_token'
     """
-    block, path = r"encoder\.layers\.encoder_layer_(\d+)\.", r"params/backbone/block\1"
+    block, path = r"encoder\.layers\.encoder_layer_(\d+)\.", r"/backbone/block\1"
     attention = block + r"self_attention\."
     return (
         *_embedding_rules("class_token", r"conv_proj", r"encoder\.pos_embedding"),
         *_packed_rules(attention + "in_proj_weight", attention + "in_proj_bias", path),
-        *_dense_rules(attention + "out_proj", f"{path}/attention/out"),
+        *linear_rules(attention + r"out_proj\.", f"{path}/attention/out"),
         *_norm_rules(block + r"ln_(\d)", rf"{path}/norm\2"),
-        *_dense_rules(block + r"mlp\.(?:0|linear_1)", f"{path}/mlp/hidden"),
-        *_dense_rules(block + r"mlp\.(?:3|linear_2)", f"{path}/mlp/out"),
-        *_norm_rules(r"encoder\.ln", "params/backbone/final_norm"),
-        *_dense_rules(r"heads\.head", "params/head"),
+        *linear_rules(block + r"mlp\.(?:0|linear_1)\.", f"{path}/mlp/hidden"),
+        *linear_rules(block + r"mlp\.(?:3|linear_2)\.", f"{path}/mlp/out"),
+        *_norm_rules(r"encoder\.ln", "/backbone/final_norm"),
+        *linear_rules(r"heads\.head\.", "/head"),
     )
 
 
@@ -37,17 +38,17 @@ def vit_timm_rules() -> tuple[Rule, ...]:
     Returns:
       One rule a kind of tensor; they fit every variant of ``jaxvision.backbones.ViT``.
     """
-    block, path = r"blocks\.(\d+)\.", r"params/backbone/block\1"
+    block, path = r"blocks\.(\d+)\.", r"/backbone/block\1"
     return (
         *_embedding_rules("cls_token", r"patch_embed\.proj", "pos_embed"),
         *_packed_rules(block + r"attn\.qkv\.weight", block + r"attn\.qkv\.bias", path),
-        *_dense_rules(block + r"attn\.proj", f"{path}/attention/out"),
+        *linear_rules(block + r"attn\.proj\.", f"{path}/attention/out"),
         *_norm_rules(block + r"norm(\d)", rf"{path}/norm\2"),
-        *_dense_rules(block + r"mlp\.fc1", f"{path}/mlp/hidden"),
-        *_dense_rules(block + r"mlp\.fc2", f"{path}/mlp/out"),
-        *_norm_rules("norm", "params/backbone/final_norm"),
-        *_norm_rules("fc_norm", "params/head_norm"),
-        *_dense_rules("head", "params/head"),
+        *linear_rules(block + r"mlp\.fc1\.", f"{path}/mlp/hidden"),
+        *linear_rules(block + r"mlp\.fc2\.", f"{path}/mlp/out"),
+        *_norm_rules("norm", "/backbone/final_norm"),
+        *_norm_rules("fc_norm", "/head_norm"),
+        *linear_rules(r"head\.", "/head"),
     )
 
 
@@ -64,16 +65,12 @@ def _embedding_rules(token: str, patches: str, positions: str) -> tuple[Rule, ..
 
 def _packed_rules(weight: str, bias: str, path: str) -> tuple[Rule, ...]:
     """Query, key and value, which both keep as one matrix."""
-    projections = [f"{path}/attention/{name}" for name in ("query", "key", "value")]
+    projections = [f"params{path}/attention/{name}" for name in ("query", "key", "value")]
     return (
         Rule(weight, tuple(f"{projection}/kernel" for projection in projections), "packed_linear"),
         Rule(bias, tuple(f"{projection}/bias" for projection in projections), "packed_bias"),
     )
 
 
-def _dense_rules(prefix: str, path: str) -> tuple[Rule, ...]:
-    return Rule(prefix + r"\.weight", f"{path}/kernel", "linear"), Rule(prefix + r"\.bias", f"{path}/bias")
-
-
 def _norm_rules(prefix: str, path: str) -> tuple[Rule, ...]:
-    return Rule(prefix + r"\.weight", f"{path}/scale"), Rule(prefix + r"\.bias", f"{path}/bias")
+    return Rule(prefix + r"\.weight", f"params{path}/scale"), Rule(prefix + r"\.bias", f"params{path}/bias")
