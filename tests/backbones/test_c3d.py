@@ -67,6 +67,7 @@ def test_features_have_the_declared_strides_and_channels(shape, last):
     assert features["c5"].shape == (shape[0], *last, 512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names_of("c3d"))
 def test_equals_recorded_torch(name):
     check_against(CASES[name], recorded(name))
@@ -107,6 +108,7 @@ def test_full_size_equals_live_torch():
         assert_close(name, features[name], wanted.permute(0, 2, 3, 4, 1).numpy())
 
 
+@pytest.mark.slow
 def test_parameters_start_as_in_the_authors_files():
     model = C3DClassifier(narrow(features=(8, 8, 8, 8, 8)), 5, hidden=64)
     clips = jnp.zeros((1, 16, 16, 16, 3))
@@ -125,6 +127,7 @@ def test_parameters_start_as_in_the_authors_files():
     )
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     model = C3DClassifier(narrow(), 3, hidden=16)
     clips = jax.random.normal(jax.random.key(0), (1, 16, 16, 16, 3))

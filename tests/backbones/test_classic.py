@@ -110,6 +110,7 @@ def test_features_have_the_declared_strides_and_channels(name, table):
         assert feature.shape == (2, height, height + 32 // model.strides[key], model.channels[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 def test_equals_recorded_torch(name):
     check_classic(name, recorded(name))

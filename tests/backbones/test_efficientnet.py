@@ -87,6 +87,7 @@ def test_published_parameters_and_declared_features(variant):
         assert feature.shape == (2, -(-97 // stride), 160 // stride, body.channels[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_if(names_of(EfficientNet), lambda name: name != "efficientnet_tf"))
 def test_equals_recorded_pytorch(name):
     case = CASES[name]

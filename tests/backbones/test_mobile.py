@@ -52,6 +52,7 @@ def test_output_stride_bounds_the_strides(model, output_stride):
 
 # No squeeze-and-excitation, which sees all pixels; and widths that grow with each stride, since a block that
 # has no stride left adds its input where it has as many channels.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [NARROW[0], EfficientNet(width=0.25, depth=0.4, squeeze=False)],
@@ -70,6 +71,7 @@ def test_dilated_features_are_the_strided_ones_at_every_fourth_pixel(model):
         assert_close(name, dilated[name][:, ::step, ::step], np.asarray(strided[name]))
 
 
+@pytest.mark.slow
 def test_the_paddings_are_one_at_odd_sizes_and_differ_at_even_ones():
     ours = MobileNetV1(width=0.05)
     theirs, variables = ours.clone(padding="tensorflow"), random_variables(ours)
@@ -89,6 +91,7 @@ def test_empty_batches_and_tiny_images_pass(model):
     assert {feature.shape[1:3] for feature in features.values()} == {(1, 1)}
 
 
+@pytest.mark.slow
 def test_second_call_does_not_retrace_and_vmap_passes():
     model, traces = MobileClassifier(NARROW[1], 3), []
 
@@ -129,6 +132,7 @@ def test_dtype_norm_and_head_fields_reach_every_layer():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_axis_name_reaches_the_head_through_the_backbone():
     model = zoo.create("efficientnet_b5", axis_name="data", backbone={"width": 0.05, "depth": 0.4})
     assert (model.backbone.norm().axis_name, model.backbone.norm().epsilon) == ("data", 1e-3)
@@ -145,6 +149,7 @@ def test_axis_name_reaches_the_head_through_the_backbone():
         np.testing.assert_allclose(leaf[0], leaf[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_draws_dropout_and_drop_path_and_evaluation_does_not():
     model = MobileClassifier(EfficientNet(width=0.05, depth=0.4, drop_path_rate=0.9), 3, dropout_rate=0.5)
     variables = random_variables(model)
@@ -163,6 +168,7 @@ def test_training_draws_dropout_and_drop_path_and_evaluation_does_not():
         jax.eval_shape(shapes, variables, images)
 
 
+@pytest.mark.slow
 def test_the_head_of_efficientnet_starts_uniform_and_that_of_mobilenet_normal():
     def kernel(name):
         model = zoo.create(name, num_classes=50, backbone={"width": 0.05})

@@ -116,7 +116,7 @@ RECORDED = [*names_of(MobileNetV1), *names_of(MobileNetV2), *names_of(MobileNetV
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("mobilenet_v2", "mobilenet_v3_large") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow)
         for name in RECORDED
     ],
 )

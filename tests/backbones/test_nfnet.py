@@ -57,6 +57,7 @@ def test_parameter_count_is_the_published_one(variant):
     assert set(variables) == {"params"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_features_have_the_declared_strides_and_channels(variant):
     model = nfnet(variant)

@@ -52,6 +52,7 @@ def test_features_have_strides_2_to_32(variant):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VGG_CASES)
 def test_equals_recorded_torchvision(name):
     check_against(CASES[name], recorded(name))

@@ -96,6 +96,7 @@ def test_features_have_the_declared_strides_and_channels(variant):
         assert feature.shape == (2, -(-9 // time), -(-97 // stride), 64 // stride, model.channels[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names_of("video_resnet"))
 def test_equals_recorded_torchvision(name):
     check_against(CASES[name], recorded(name))

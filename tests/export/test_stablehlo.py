@@ -43,6 +43,7 @@ def network():
     return model, seeded(model)
 
 
+@pytest.mark.slow
 def test_one_file_runs_alone_with_any_batch(network, tmp_path):
     model, variables = network
     path = tmp_path / "net.stablehlo.zip"
@@ -63,6 +64,7 @@ def test_one_file_runs_alone_with_any_batch(network, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

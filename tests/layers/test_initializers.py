@@ -248,6 +248,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 def test_fifty_layers_keep_activations_and_gradients(name):
     initializer, activation, widest, steepest = KEPT[name]
@@ -256,6 +257,7 @@ def test_fifty_layers_keep_activations_and_gradients(name):
     assert gradients.max() / gradients.min() < steepest
 
 
+@pytest.mark.slow
 def test_fifty_layers_vanish_under_a_small_normal_and_halve_under_a_wrong_gain():
     for activation in (jax.nn.relu, jnp.tanh, lambda x: x):
         squares, gradients = through_fifty_layers(jax.nn.initializers.normal(0.01), activation)

@@ -69,6 +69,7 @@ def test_same_padding_takes_any_size(size):
     assert logits.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_valid_scores_a_tile_as_same_scores_the_whole_image():
     # A tile well inside the image, whose second pooling meets the same pairs of rows: offset 2 modulo 4.
     # Three levels without padding lose 20 pixels on each side.
