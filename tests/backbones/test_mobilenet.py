@@ -115,10 +115,7 @@ RECORDED = [*names_of(MobileNetV1), *names_of(MobileNetV2), *names_of(MobileNetV
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow)
-        for name in RECORDED
-    ],
+    [pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow) for name in RECORDED],
 )
 def test_equals_recorded_pytorch(name):
     case = CASES[name]

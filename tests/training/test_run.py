@@ -8,7 +8,7 @@ from jaxvision.training import RESUMABLE, RunOptions, holds_checkpoint, run_scri
 
 
 @pytest.mark.parametrize(
-    "name", ["log_every", "eval_every", "checkpoint_every", "monitor_every", "keep", "cpu_devices"]
+    "name", ["log_every", "eval_every", "checkpoint_every", "monitor_every", "profile", "keep", "cpu_devices"]
 )
 def test_counts_must_be_positive(name):
     with pytest.raises(ValueError, match=f"--run.{name.replace('_', '-')}: got 0, expected 1 or more"):
