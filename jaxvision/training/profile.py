@@ -22,7 +22,7 @@ _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) .*\{$")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.-]+) = ")
 _NAME = re.compile(r'op_name="([^"]*)"')
 _CALLED = re.compile(r"calls=%?([\w.-]+)")
-_NO_MODULE = re.compile(r"cond|branch_\d+_fun|.*\W.*")  # the choice of a platform; functions traced as one
+_FLOW = re.compile(r"/(cond/branch_\d+_fun|while/(body|cond)|closed_call)\b")  # loops, choices of a platform
 _BACKWARD = "transpose("
 
 
@@ -146,8 +146,8 @@ def _layer(name: str, instruction: str) -> str:
     if match is None:
         return f"({instruction.split('.', 1)[0]})"
     words: list[str] = []
-    for word in match[2].split("/")[:-1]:
-        if not _NO_MODULE.fullmatch(word) and [word] != words[-1:]:
+    for word in _FLOW.sub("", f"/{match[2]}").split("/")[1:-1]:
+        if re.fullmatch(r"\w+", word) and [word] != words[-1:]:  # others are functions traced as one
             words.append(word)
     return "/".join(words) or f"({match[1]})"
 

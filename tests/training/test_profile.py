@@ -32,7 +32,7 @@ PROGRAM = """HloModule jit_step
 
 ENTRY %main (a: f32[4]) -> f32[4] {
   %a = f32[4]{0} parameter(0)
-  %dot.3 = f32[4]{0} dot(%a, %a), metadata={op_name="jit(step)/transpose(jvp(Net))/cond/head/dot"}
+  %dot.3 = f32[4]{0} dot(%a, %a), metadata={op_name="jit(step)/transpose(jvp(Net))/while/body/head/dot"}
   %copy.2 = f32[4]{0} copy(%a)
   ROOT %fusion.7 = f32[4]{0} fusion(%dot.3), kind=kLoop, calls=%fused_computation.1
 }
