@@ -14,6 +14,7 @@ Write masks and overlays of your own images:
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +25,11 @@ import numpy as np
 import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
+from jaxvision.core import name_some
 from jaxvision.data import Resize
-from jaxvision.segmentation import initialise_from_classifier
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, class_scores, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
-from jaxvision.tasks.networks import layer_order
+from jaxvision.tasks.networks import check_output, layer_order
 from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
 from jaxvision.tasks.scripts import (
     Trainer,
@@ -50,15 +51,16 @@ class ModelOptions:
     name: str = "unet_bn"
     """Any segmentation network of jaxvision.zoo.names()."""
     features: tuple[int, ...] = (16, 32, 64, 128)
-    """Channels of each level of a U-Net; the paper's are 64 128 256 512 1024."""
+    """Channels of each level of unet and unet_bn; the paper's are 64 128 256 512 1024."""
     hidden: int = 4096
-    """Channels of fc6 and fc7 of an FCN."""
+    """Channels of fc6 and fc7 of an FCN or a DeconvNet."""
     dropout: float | None = None
     """Dropout rate; by default the network's own, but 0 for a U-Net."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
-    weights: Path | None = None
-    """Start from these: the weights.safetensors of an earlier run, or torchvision's VGG for an FCN."""
+    weights: str | None = None
+    """Start from these: the weights.safetensors of an earlier run; or those of the classifier with the same
+    backbone, in a file or as hf://OWNER/NAME, which start the backbone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,18 +100,12 @@ class PredictConfig:
 
 
 def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
-    """The fields of the network that the options set.
-
-    Raises:
-      ValueError: for a network that is not for segmentation.
-    """
+    """The fields of the network that the options set."""
     fields: dict[str, Any] = {"num_classes": num_classes}
-    if options.name.startswith("unet"):
+    if options.name in ("unet", "unet_bn"):
         fields |= {"features": options.features, "dropout_rate": 0.0}
-    elif options.name.startswith("fcn"):
+    elif options.name.startswith(("fcn", "deconvnet")):
         fields["hidden"] = options.hidden
-    elif options.name in zoo.names():
-        raise ValueError(f"{options.name} gives one score an image, not one a pixel; take a U-Net or an FCN")
     if options.dropout is not None:
         fields["dropout_rate"] = options.dropout
     if options.bfloat16:
@@ -125,13 +121,21 @@ def initial_variables(
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
     if path is None or (resumed is not None and training.holds_checkpoint(resumed)):
         return None
-    if is_run_weights(path):
-        return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
-    if not options.name.startswith("fcn"):
-        raise ValueError(f"{path}: weights of another library fit only the backbone of an FCN")
+    if not weights.is_hub_address(path) and is_run_weights(Path(path)):
+        trained = json.loads(weights.read_metadata(path)["config"])["model"]["name"]
+        if trained != zoo.find_entry(options.name).classifier:
+            return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
     variables = jax.jit(task.init)(jax.random.key(0, impl="rbg"))
-    variant = options.name.split("_", 1)[1]
-    return initialise_from_classifier(variables, weights.read_weights(path), variant=variant)
+    started = zoo.start_backbone(options.name, variables, weights=path)
+    taken, new = ([name.split("/")[1] for name in names] for names in (started.taken, started.new))
+    print(
+        f"{path}: {len(taken)} leaves of {started.classifier} start {name_some(list(dict.fromkeys(taken)))}; "
+        f"{len(new)} are new: {name_some(list(dict.fromkeys(new)))}"
+    )
+    usual, wanted = weights.Preprocessing(), started.preprocessing
+    if (wanted.mean, wanted.std) != (usual.mean, usual.std):
+        print(f"{path}: expects images with --data.mean {wanted.mean} and --data.std {wanted.std}")
+    return started.variables
 
 
 def train(config: Config, resumed: Path | None) -> int:
@@ -142,6 +146,8 @@ def train(config: Config, resumed: Path | None) -> int:
     num_classes = train_source.num_classes
     norm_axis = training.norm_axis(config.run, placement)
     model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
+    remedy = "train/classification.py trains networks that give one score an image"
+    check_output(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
     loss = config.loss.build(num_classes)
     task = segmentation_task(
         model,

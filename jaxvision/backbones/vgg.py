@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
-from jaxvision.ops import max_pool
+from jaxvision.ops import max_pool, max_pool_with_indices
 
 # Table 1 of the paper, columns A, B, D and E; "_bn" adds a batch normalisation after each convolution,
 # as torchvision publishes it (the paper predates it).
@@ -49,16 +49,18 @@ class VGG(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, images: jax.Array, *, train: bool, with_indices: bool = False) -> dict[str, jax.Array]:
         """Computes the features of each stage, after its pooling.
 
         Args:
           images: ``[N, H, W, C]``, floating, normalised; at least 32 pixels high and wide.
           train: whether batch normalisation uses, and updates, the statistics of this batch.
+          with_indices: whether to tell the places of the poolings' maxima too, for networks that unpool.
 
         Returns:
           ``{"c1": [N, H/2, W/2, 64], ..., "c5": [N, H/32, W/32, 512]}``, sizes rounded down: the outputs
-          of the paper's five max poolings.
+          of the paper's five max poolings. With ``with_indices`` also ``"i1"`` to ``"i5"`` of these shapes,
+          int32, as :func:`jaxvision.ops.max_pool_with_indices` gives them.
 
         Raises:
           ValueError: for another shape or dtype, or smaller images.
@@ -76,7 +78,10 @@ class VGG(nn.Module):
         for stage, (count, width) in enumerate(zip(self.convolutions, self.features, strict=True), start=1):
             for layer in range(1, count + 1):
                 x = self._convolve(x, width, f"stage{stage}", layer, train)  # [N, H, W, width]
-            x = max_pool(x, 2)  # [N, H / 2, W / 2, width]
+            if with_indices:
+                x, outputs[f"i{stage}"] = max_pool_with_indices(x, 2)  # [N, H / 2, W / 2, width]
+            else:
+                x = max_pool(x, 2)  # [N, H / 2, W / 2, width]
             outputs[f"c{stage}"] = x
         return outputs
 

@@ -4,6 +4,7 @@ from jaxvision.layers.attention import MLPBlock as MLPBlock
 from jaxvision.layers.attention import MultiHeadAttention as MultiHeadAttention
 from jaxvision.layers.attention import TransformerBlock as TransformerBlock
 from jaxvision.layers.blocks import ConvNormAct as ConvNormAct
+from jaxvision.layers.blocks import ConvTransposeNormAct as ConvTransposeNormAct
 from jaxvision.layers.cbam import CBAM as CBAM
 from jaxvision.layers.cbam import ChannelAttention as ChannelAttention
 from jaxvision.layers.cbam import SpatialAttention as SpatialAttention
@@ -52,5 +53,6 @@ from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.residual import DarknetBlock as DarknetBlock
 from jaxvision.layers.separable import DepthwiseConv as DepthwiseConv
 from jaxvision.layers.separable import SeparableConv as SeparableConv
+from jaxvision.layers.squeeze_excitation import ConcurrentSqueezeExcitation as ConcurrentSqueezeExcitation
 from jaxvision.layers.squeeze_excitation import SqueezeExcitation as SqueezeExcitation
 from jaxvision.layers.standardized import StandardizedConv as StandardizedConv

@@ -71,3 +71,46 @@ class SqueezeExcitation(nn.Module):
 
     def _conv(self, features: int, name: str) -> Conv:
         return Conv(features, 1, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
+
+
+class ConcurrentSqueezeExcitation(nn.Module):
+    """Concurrent spatial and channel squeeze-and-excitation, scSE: the sum of two reweighted copies.
+
+    One copy's channels are scaled as by :class:`SqueezeExcitation`, the other's pixels by a gate that a 1x1
+    convolution computes from the pixel's channels.
+
+    .. math:: y = \\mathrm{SE}(x) + x \\cdot \\sigma(w \\cdot x_{i,j} + b)
+
+    Submodules: ``channel`` (a :class:`SqueezeExcitation`) and ``spatial_conv``.
+
+    Attributes:
+      reduction: of the channels' gate; at least one channel is left.
+      kernel_init: initialiser of the kernels.
+      dtype: dtype of the computation.
+
+    References:
+      Roy, Navab and Wachinger 2018, *Concurrent Spatial and Channel Squeeze & Excitation in Fully
+      Convolutional Networks*, section 2 (their reduction is 2). As in segmentation_models.pytorch the
+      default reduction is 16 and the 1x1 convolution has a bias.
+
+    >>> layer = ConcurrentSqueezeExcitation(reduction=4)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 2, 2, 8)), train=False)
+    >>> y.shape, variables["params"]["spatial_conv"]["kernel"].shape
+    ((1, 2, 2, 8), (1, 1, 8, 1))
+    """
+
+    reduction: int = 16
+    kernel_init: Initializer = he_normal_fan_in
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Reweights images ``[N, H, W, C]``; ``train`` changes nothing.
+
+        Raises:
+          ValueError: if ``x`` is not a batch of images, or not floating.
+        """
+        init, dtype = self.kernel_init, self.dtype
+        squeeze = SqueezeExcitation(reduction=self.reduction, kernel_init=init, dtype=dtype, name="channel")
+        gate = nn.sigmoid(Conv(1, 1, kernel_init=init, dtype=dtype, name="spatial_conv")(x))  # [N, H, W, 1]
+        return squeeze(x, train=train) + x.astype(gate.dtype) * gate

@@ -1,5 +1,16 @@
+from jaxvision.segmentation.backbone_unet import BackboneUNet as BackboneUNet
+from jaxvision.segmentation.backbone_unet import UpsampleBlock as UpsampleBlock
+from jaxvision.segmentation.deconvnet import DeconvNet as DeconvNet
 from jaxvision.segmentation.fcn import FCN as FCN
 from jaxvision.segmentation.fcn import bilinear_upsample as bilinear_upsample
-from jaxvision.segmentation.fcn import initialise_from_classifier as initialise_from_classifier
+from jaxvision.segmentation.linknet import LinkNet as LinkNet
+from jaxvision.segmentation.linknet import LinkNetBlock as LinkNetBlock
+from jaxvision.segmentation.resolution import check_image_batch as check_image_batch
+from jaxvision.segmentation.resolution import pad_images as pad_images
+from jaxvision.segmentation.segnet import SegNet as SegNet
+from jaxvision.segmentation.segnet import SegNetBasic as SegNetBasic
+from jaxvision.segmentation.surgery import initialise_from_classifier as initialise_from_classifier
+from jaxvision.segmentation.surgery import take_from_classifier as take_from_classifier
 from jaxvision.segmentation.unet import UNet as UNet
 from jaxvision.segmentation.unet import unet_valid_size as unet_valid_size
+from jaxvision.segmentation.unetplusplus import UNetPlusPlus as UNetPlusPlus

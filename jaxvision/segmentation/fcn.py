@@ -1,8 +1,5 @@
 """Fully convolutional networks: FCN-32s, FCN-16s and FCN-8s (Long, Shelhamer and Darrell 2015)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,10 +7,9 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxvision.backbones import VGG_VARIANTS
-from jaxvision.core import check_floating, check_layout, flatten_paths, unflatten_paths
+from jaxvision.core import check_floating, check_layout
 from jaxvision.layers import Conv, ConvTranspose, bilinear_kernel
-from jaxvision.weights import BOOKKEEPING, convert, fcn_surgery_rules
+from jaxvision.segmentation.resolution import pad_images
 
 _STRIDES = (32, 16, 8)
 
@@ -77,13 +73,8 @@ class FCN(nn.Module):
         """
         if self.stride not in _STRIDES:
             raise ValueError(f"stride: expected one of {_STRIDES}, got {self.stride}")
-        check_layout("images", images, "N H W C", remedy="images are a batch, channels last")
-        check_floating(images=images)
+        features = self.backbone(pad_images(images, 32), train=train)
         height, width = images.shape[1:3]
-        if 0 in (height, width):
-            raise ValueError(f"images: expected at least one pixel, got {list(images.shape)}")
-        padding = ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0))
-        features = self.backbone(jnp.pad(images, padding), train=train)
         x = features["c5"]  # [N, H / 32, W / 32, C5]
         for name, window in (("fc6", 7), ("fc7", 1)):
             x = nn.relu(Conv(self.hidden, window, padding=window // 2, dtype=self.dtype, name=name)(x))
@@ -154,41 +145,3 @@ def _interpolation(size: int, factor: int) -> np.ndarray:
     """Weights of ``size`` pixels in each of the interpolated ones, ``[factor * size, size]``."""
     position = (np.arange(factor * size) + 0.5) / factor - 0.5  # in input pixels
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(size)))
-
-
-def initialise_from_classifier(
-    variables: Any, source: Mapping[str, Any], *, variant: str = "vgg16"
-) -> dict[str, Any]:
-    """Puts the weights of a published VGG classifier into an FCN ("net surgery").
-
-    The backbone, ``fc6`` and ``fc7`` are replaced (the fully connected layers become convolutions with the
-    same numbers); score and upsampling layers keep the values that they have in ``variables``. The last
-    layer of the classifier is dropped.
-
-    Args:
-      variables: variables of an :class:`FCN` whose backbone is that variant and whose ``hidden`` is 4096.
-      source: torchvision's state dict of the variant, as ``jaxvision.weights.read_weights`` gives it.
-      variant: a key of ``jaxvision.backbones.VGG_VARIANTS``.
-
-    Returns:
-      Variables of the same structure.
-
-    Raises:
-      ValueError: if source, variant and variables do not fit each other (key, path and shapes are named).
-
-    References:
-      Long et al. 2015, sections 3.1 and 4.1.
-    """
-    if variant not in VGG_VARIANTS:
-        raise ValueError(f"unknown VGG variant {variant!r}; expected one of {list(VGG_VARIANTS)}")
-    leaves = flatten_paths(variables)
-    kept = {
-        path: leaf for path, leaf in leaves.items() if path.startswith(("params/score", "params/upsample"))
-    }
-    replaced = unflatten_paths({path: leaf for path, leaf in leaves.items() if path not in kept})
-    rules = fcn_surgery_rules(
-        VGG_VARIANTS[variant]["convolutions"], use_norm=VGG_VARIANTS[variant].get("use_norm", False)
-    )
-    ignore = (*BOOKKEEPING, r"classifier\.6\.(weight|bias)")
-    converted = flatten_paths(convert(source, rules, replaced, ignore=ignore))
-    return unflatten_paths({path: kept.get(path, converted.get(path)) for path in leaves})

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout
 from jaxvision.layers import BatchNorm, Conv, ConvTranspose, he_normal_fan_in
 from jaxvision.ops import max_pool
+from jaxvision.segmentation.resolution import check_image_batch, pad_images
 
 
 class UNet(nn.Module):
@@ -59,10 +59,9 @@ class UNet(nn.Module):
         Raises:
           ValueError: for another shape or dtype, a size that does not fit, or an unknown padding.
         """
-        check_layout("images", images, "N H W C", remedy="images are a batch, channels last")
-        check_floating(images=images)
+        check_image_batch(images)
         height, width = self._output_size(images)
-        x = self._pad_to_multiple(images) if self.padding == "same" else images
+        x = pad_images(images, 2 ** (len(self.features) - 1)) if self.padding == "same" else images
         *levels, bottom = enumerate(self.features, start=1)
         skips: list[jax.Array] = []
         for level, channels in levels:
@@ -106,15 +105,7 @@ class UNet(nn.Module):
             return unet_valid_size(height, levels=levels), unet_valid_size(width, levels=levels)
         if self.padding != "same":
             raise ValueError(f"padding: expected 'same' or 'valid', got {self.padding!r}")
-        if 0 in (height, width):
-            raise ValueError(f"images: expected at least one pixel, got {list(images.shape)}")
         return height, width
-
-    def _pad_to_multiple(self, images: jax.Array) -> jax.Array:
-        """Zeros at the bottom and right, so that each pooling halves exactly."""
-        multiple = 2 ** (len(self.features) - 1)
-        height, width = images.shape[1:3]
-        return jnp.pad(images, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)))
 
 
 def unet_valid_size(size: int, *, levels: int = 5) -> int:

@@ -37,6 +37,10 @@ from jaxvision.weights.readers import without_prefix as without_prefix
 from jaxvision.weights.readers import write_safetensors as write_safetensors
 from jaxvision.weights.resnet import resnet_backbone_rules as resnet_backbone_rules
 from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifier_rules
+from jaxvision.weights.smp import SMP_UNUSED as SMP_UNUSED
+from jaxvision.weights.smp import smp_linknet_rules as smp_linknet_rules
+from jaxvision.weights.smp import smp_unet_rules as smp_unet_rules
+from jaxvision.weights.smp import smp_unetplusplus_rules as smp_unetplusplus_rules
 from jaxvision.weights.state_dict import source_keys as source_keys
 from jaxvision.weights.state_dict import to_state_dict as to_state_dict
 from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules

@@ -24,13 +24,14 @@ def norm_rules(prefix: str, path: str) -> tuple[Rule, ...]:
     )
 
 
-def conv_norm_rules(conv: str, norm: str, path: str) -> tuple[Rule, ...]:
+def conv_norm_rules(conv: str, norm: str, path: str, *, layout: str = "conv") -> tuple[Rule, ...]:
     """Rules for a convolution without bias and its batch normalisation, our ``ConvNormAct``.
 
     Args:
       conv: regular expression of the convolution's name, with the dot.
       norm: that of the normalisation, with the same groups.
       path: of our ``ConvNormAct``, with a leading slash; ``\\1`` stands for a group of the names.
+      layout: of the kernel: ``"transposed_conv"`` for our ``ConvTransposeNormAct``.
 
     Returns:
       Five rules.
@@ -38,7 +39,7 @@ def conv_norm_rules(conv: str, norm: str, path: str) -> tuple[Rule, ...]:
     >>> conv_norm_rules(r"conv_stem\\.", r"bn1\\.", "/stem")[0].path
     'params/stem/conv/kernel'
     """
-    return (Rule(conv + "weight", f"params{path}/conv/kernel", "conv"), *norm_rules(norm, f"{path}/norm"))
+    return (Rule(conv + "weight", f"params{path}/conv/kernel", layout), *norm_rules(norm, f"{path}/norm"))
 
 
 def squeeze_rules(reduce: str, expand: str, path: str) -> tuple[Rule, ...]:

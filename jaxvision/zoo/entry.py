@@ -23,6 +23,8 @@ class Entry(NamedTuple):
       other_rules: makers of tables for other files of weights of the same network, which name its tensors
         in another way, such as timm's beside torchvision's.
       ignore: regular expressions of keys in these files that the network has no place for.
+      classifier: name of the classifier with the same backbone, whose weights can start it; see
+        :func:`jaxvision.zoo.start_backbone`.
     """
 
     builder: Callable[..., nn.Module]
@@ -31,6 +33,7 @@ class Entry(NamedTuple):
     preprocessing: Preprocessing = Preprocessing()
     other_rules: tuple[Callable[[], Sequence[Rule]], ...] = ()
     ignore: tuple[str, ...] = ()
+    classifier: str | None = None
 
 
 def build_classifier(

@@ -295,6 +295,6 @@ def _require_rules(name: str, entry: Entry) -> None:
     if entry.rules is None:
         known = [other for other in names() if ENTRIES[other].rules is not None]
         raise ValueError(
-            f"{name} has no published weights in a known layout; those that do: {known}. For an FCN, see "
-            "jaxvision.segmentation.initialise_from_classifier"
+            f"{name} has no published weights in a known layout; those that do: {known}. A network on a "
+            "backbone can start from a classifier's: see jaxvision.zoo.start_backbone"
         )

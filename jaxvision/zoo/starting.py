@@ -1,0 +1,69 @@
+"""Networks on a backbone that start from the weights of the classifier with the same backbone."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jaxvision.core import flatten_paths
+from jaxvision.segmentation import take_from_classifier
+from jaxvision.weights import Preprocessing
+from jaxvision.zoo.loading import load
+from jaxvision.zoo.table import ENTRIES, find_entry
+
+
+class Started(NamedTuple):
+    """Variables of which a part came from a file.
+
+    Attributes:
+      variables: for ``model.apply``.
+      preprocessing: how the file's weights expect their images.
+      classifier: name of the classifier that the file was read as.
+      taken: paths of the leaves that came from the file.
+      new: paths of those that did not.
+    """
+
+    variables: dict[str, Any]
+    preprocessing: Preprocessing
+    classifier: str
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+def start_backbone(
+    name: str,
+    variables: Any,
+    *,
+    weights: str | os.PathLike[str],
+    backbone: Mapping[str, Any] = MappingProxyType({}),
+) -> Started:
+    """Puts the published weights of a classifier into the backbone of a network.
+
+    VGG's fully connected layers become the convolutions ``fc6`` and ``fc7`` of an FCN or a DeconvNet, as far
+    as their sizes fit. The classifier's other layers are left out.
+
+    Args:
+      name: a network on a backbone, such as ``"unet_resnet34"``.
+      variables: of that network, such as ``model.init`` gives them; they are not changed.
+      weights: of the classifier, as :func:`jaxvision.zoo.load` takes them: a file, or ``"hf://..."``.
+      backbone: fields of the backbone, if ``create`` got any.
+
+    Returns:
+      Variables of the same structure, and which of their leaves are the file's.
+
+    Raises:
+      OSError: as :func:`jaxvision.zoo.load`.
+      ModuleNotFoundError: as :func:`jaxvision.zoo.load`.
+      ValueError: for an unknown name, a network without a classifier of its backbone, a file that does not
+        fit the classifier, or variables of another network.
+    """
+    entry = find_entry(name)
+    if entry.classifier is None:
+        known = sorted(other for other, found in ENTRIES.items() if found.classifier is not None)
+        raise ValueError(
+            f"{name} has no backbone that a classifier's weights could start; these have: {known}"
+        )
+    loaded = load(entry.classifier, weights=weights, backbone=backbone)
+    started, taken = take_from_classifier(variables, loaded.variables)
+    new = tuple(path for path in flatten_paths(started) if path not in set(taken))
+    return Started(started, loaded.preprocessing, entry.classifier, taken, new)
