@@ -9,8 +9,8 @@ import timm
 import torch
 import torchvision
 from oracles.mobile_cases import Case
-from oracles.network_cases import seeded_images, seeded_state_dict
-from oracles.torch_run import channels_last, model_outputs
+from oracles.network_cases import seeded_images
+from oracles.torch_run import calibrated_state, channels_last, model_outputs
 from timm.models import efficientnet as timm_efficientnet
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from torch import nn
@@ -122,26 +122,10 @@ def live_state(library: str, name: str) -> tuple[dict[str, np.ndarray], int]:
 def live_outputs(library: str, name: str, levels: list[str], images: np.ndarray) -> Any:
     """Seeded weights of a network, and its outputs: ``c1``, ... behind the modules ``levels``, and logits.
 
-    Its running statistics are those of other images, and its normalisations halve, since otherwise a deep
-    network's values, and with them the rounding, grow by the block.
+    See :func:`oracles.torch_run.calibrated_state`.
     """
     model = live_model(library, name)
-    source = seeded_state_dict({key: tuple(value.shape) for key, value in model.state_dict().items()})
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in source.items()})
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for module in norms:
-        module.momentum = 1.0
-        module.weight.data *= 0.5
-    for module in model.modules():
-        if hasattr(module, "p") and isinstance(module.p, float):
-            module.p = 0.0  # dropout and stochastic depth
-    others = np.random.default_rng(1).standard_normal((8, 3, *images.shape[1:3])).astype(np.float32)
-    with torch.no_grad():
-        model.train()(torch.from_numpy(others))
-    model.eval()
-    for module in norms:
-        module.running_var.clamp_(min=0.1)
-    source = {key: value.numpy().copy() for key, value in model.state_dict().items()}
+    source = calibrated_state(model, images.shape[1:3])
     outputs: dict[str, np.ndarray] = {}
 
     def keep(level: str, _module: nn.Module, _inputs: Any, value: torch.Tensor) -> None:

@@ -54,3 +54,28 @@ def model_outputs(model: nn.Module, inputs: np.ndarray) -> dict[str, Any]:
         if key.endswith(("running_mean", "running_var")):
             outputs[f"after/{key}"] = value.numpy()
     return outputs
+
+
+def calibrated_state(model: nn.Module, size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Gives a whole network seeded weights, puts it into evaluation, and returns its state.
+
+    Its running statistics are those of random images of a size, and its normalisations halve, since otherwise
+    a deep network's values, and with them the rounding, grow by the block. Dropout and stochastic depth are
+    taken away.
+    """
+    source = seeded_state_dict({key: tuple(value.shape) for key, value in model.state_dict().items()})
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in source.items()})
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in norms:
+        module.momentum = 1.0
+        module.weight.data *= 0.5
+    for module in model.modules():
+        if hasattr(module, "p") and isinstance(module.p, float):
+            module.p = 0.0
+    others = np.random.default_rng(1).standard_normal((8, 3, *size)).astype(np.float32)
+    with torch.no_grad():
+        model.train()(torch.from_numpy(others))
+    model.eval()
+    for module in norms:
+        module.running_var.clamp_(min=0.1)
+    return {key: value.numpy().copy() for key, value in model.state_dict().items()}
