@@ -64,6 +64,9 @@ class EfficientNet(MobileBackbone):
       activation: elementwise function: ``nn.silu``, and ``nn.relu6`` in EfficientNet-Lite.
       padding: ``"torch"`` or ``"tensorflow"``, as :class:`MobileBackbone`.
       output_stride: 32, or 16 or 8 for dense prediction, as :class:`MobileBackbone`.
+      dilate_strided: as :class:`MobileBackbone`.
+      taps: as :class:`MobileBackbone`.
+      head_conv: as :class:`MobileBackbone`.
       drop_path_rate: of the last block, nearly; that of the ``l``-th of ``L`` blocks, counted from 0, is
         ``l / L`` of it. 0.2 is the authors' and torchvision's.
       norm: makes a normalisation from ``dtype`` and ``name``.

@@ -98,7 +98,8 @@ class MobileBackbone(nn.Module):
 
     Submodules: ``stem`` (``conv`` and ``norm``) and ``stage{s}_block{i}``, stages counted from 1 and blocks
     from 0. A feature map ``c1``, ``c2``, ... is what a block with a stride reads, and ``c5`` what the last
-    block gives; the 1x1 convolution behind it is part of the head, :class:`MobileClassifier`.
+    block gives; the 1x1 convolution behind it is part of the head, :class:`MobileClassifier`. Two fields
+    change that for networks of dense prediction.
 
     Attributes:
       activation: elementwise function of the stem, of the head and, unless the subclass says otherwise, of
@@ -107,6 +108,12 @@ class MobileBackbone(nn.Module):
         which weights trained in TensorFlow need: the two differ where a stride meets an even size.
       output_stride: 32, or 16 or 8 for dense prediction: the strides past it are taken away, and the
         convolutions behind them are dilated instead, as in :class:`jaxvision.backbones.ResNet`.
+      dilate_strided: as :class:`jaxvision.backbones.ResNet`.
+      taps: which block gives the map of a resolution: ``"last"``, what the next strided block reads, or
+        ``"first"``, what the strided block gives, as torchvision's segmentation and detection networks take
+        it. The first map is the stem's then, and the last one is the end of the network in any case.
+      head_conv: whether ``c5`` has gone through the published head's 1x1 convolution, submodule
+        ``head_conv``, as in torchvision's segmentation networks.
       drop_path_rate: probability, times the share of the blocks that lie before, that training drops a
         block's branch for a sample, where there is a sum; a ``"dropout"`` key must then be in ``rngs``.
       norm: makes a normalisation from ``dtype`` and ``name``.
@@ -116,6 +123,9 @@ class MobileBackbone(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu6
     padding: Literal["torch", "tensorflow"] = "torch"
     output_stride: int = 32
+    dilate_strided: bool = False
+    taps: Literal["last", "first"] = "last"
+    head_conv: bool = False
     drop_path_rate: float = 0.0
     norm: Callable[..., nn.Module] = BatchNorm
     dtype: DTypeLike | None = None
@@ -139,8 +149,13 @@ class MobileBackbone(nn.Module):
     def channels(self) -> dict[str, int]:
         """Number of channels of each feature map, for decoders: ``{"c1": 16, ..., "c5": 320}``."""
         stages = self.stages
-        read = [stage[0].inputs for stage in stages if stage[0].strides > 1]
-        return {f"c{level}": width for level, width in enumerate((*read, stages[-1][-1].features), start=1)}
+        strided = [stage[0] for stage in stages if stage[0].strides > 1]
+        if self.taps == "first":
+            widths = [self.stem_features, *(block.features for block in strided[:-1])]
+        else:
+            widths = [block.inputs for block in strided]
+        last = self.head_features[0] if self.head_conv else stages[-1][-1].features
+        return {f"c{level}": width for level, width in enumerate((*widths, last), start=1)}
 
     @property
     def strides(self) -> dict[str, int]:
@@ -159,7 +174,8 @@ class MobileBackbone(nn.Module):
           ``{"c1": [N, H/2, W/2, C1], ..., "c5": [N, H/32, W/32, C5]}``, sizes rounded up.
 
         Raises:
-          ValueError: for another shape or dtype of images, another ``output_stride`` or ``padding``.
+          ValueError: for another shape or dtype of images, another ``output_stride``, ``padding`` or
+            ``taps``.
         """
         check_layout("images", images, "N H W C", remedy="images are a batch, channels last")
         check_floating(images=images)
@@ -175,29 +191,41 @@ class MobileBackbone(nn.Module):
             dtype=self.dtype,
             name="stem",
         )(images, train=train)  # [N, H / 2, W / 2, C1]
-        outputs: dict[str, jax.Array] = {}
-        stages = self.stages
-        stride, dilation, depth, total = 2, 1, 0, sum(map(len, stages))
-        for number, stage in enumerate(stages, start=1):
-            step, spread = stage[0].strides, 1
-            if step > 1:
-                outputs[f"c{len(outputs) + 1}"] = x
-            if stride * step > self.output_stride:
-                step, spread = 1, step
-            stride *= step
+        schedule = self._schedule()
+        maps = [x] if self.taps == "first" else []
+        for depth, (name, block, dilation, is_strided) in enumerate(schedule):
+            if is_strided and self.taps == "last":
+                maps.append(x)
+            x = self._make_block(
+                block,
+                padding=self._pad(x, block.kernel_size, block.strides, dilation),
+                dilation=dilation,
+                drop_path_rate=self.drop_path_rate * depth / len(schedule),
+                name=name,
+            )(x, train=train)  # [N, H / stride, W / stride, features]
+            if is_strided and self.taps == "first":
+                maps.append(x)
+        if self.taps == "first":
+            maps.pop()  # of the last resolution the end stands for
+        if self.head_conv:
+            x = head_convolution(self, self.head_features[0], self.dtype)(x, train=train)
+        return {f"c{level}": value for level, value in enumerate((*maps, x), start=1)}
+
+    def _schedule(self) -> list[tuple[str, MobileBlock, int, bool]]:
+        """Name, block with its stride here, dilation, and whether it has a stride in the whole network."""
+        rows, stride, dilation = [], 2, 1
+        for number, stage in enumerate(self.stages, start=1):
             for index, block in enumerate(stage):
-                block = block._replace(strides=step if index == 0 else 1)
-                # The block whose stride is taken away reads its input as before.
-                x = self._make_block(
-                    block,
-                    padding=self._pad(x, block.kernel_size, block.strides, dilation),
-                    dilation=dilation,
-                    drop_path_rate=self.drop_path_rate * depth / total,
-                    name=f"stage{number}_block{index}",
-                )(x, train=train)  # [N, H / stride, W / stride, features]
-                dilation, spread, depth = dilation * spread, 1, depth + 1
-        outputs[f"c{len(outputs) + 1}"] = x
-        return outputs
+                step, spread = block.strides, 1
+                if stride * step > self.output_stride:
+                    step, spread = 1, step
+                stride *= step
+                # The block whose stride is taken away reads its input as before, unless it is to be dilated.
+                own = dilation * spread if self.dilate_strided else dilation
+                name = f"stage{number}_block{index}"
+                rows.append((name, block._replace(strides=step), own, block.strides > 1))
+                dilation *= spread
+        return rows
 
     def _make_block(
         self, block: MobileBlock, *, padding: Padding | None, dilation: int, drop_path_rate: float, name: str
@@ -234,6 +262,27 @@ class MobileBackbone(nn.Module):
                 f'padding: expected "torch" or "tensorflow", got {self.padding!r}; take that of the '
                 "framework in which the weights were trained"
             )
+        if self.taps not in ("last", "first"):
+            raise ValueError(f'taps: expected "last" or "first", got {self.taps!r}')
+
+
+def head_convolution(backbone: MobileBackbone, features: int, dtype: DTypeLike | None) -> ConvNormAct:
+    """The 1x1 convolution behind the last block, ``head_conv``, with the backbone's norm and activation.
+
+    Args:
+      backbone: the network in front.
+      features: number of its channels.
+      dtype: dtype of the computation.
+    """
+    return ConvNormAct(
+        features,
+        1,
+        norm=backbone.norm,
+        activation=backbone.activation,
+        kernel_init=he_normal_fan_out,
+        dtype=dtype,
+        name="head_conv",
+    )
 
 
 class MobileClassifier(nn.Module):
@@ -275,15 +324,8 @@ class MobileClassifier(nn.Module):
         """
         features = self.backbone.head_features if self.features is None else self.features
         x = self.backbone(images, train=train)["c5"]
-        x = ConvNormAct(
-            features[0],
-            1,
-            norm=self.backbone.norm,
-            activation=self.backbone.activation,
-            kernel_init=he_normal_fan_out,
-            dtype=self.dtype,
-            name="head_conv",
-        )(x, train=train)  # [N, H / 32, W / 32, features[0]]
+        # [N, H / 32, W / 32, features[0]]
+        x = head_convolution(self.backbone, features[0], self.dtype)(x, train=train)
         x = global_average_pool(x)  # [N, features[0]]
         for index, width in enumerate(features[1:], start=1):
             x = self.backbone.activation(self._dense(width, f"hidden{index}")(x))  # [N, width]

@@ -37,6 +37,9 @@ class MobileNetV1(MobileBackbone):
       activation: elementwise function; ReLU6 as in the authors' code, where the paper says ReLU.
       padding: ``"torch"`` or ``"tensorflow"``, as :class:`MobileBackbone`.
       output_stride: 32, or 16 or 8 for dense prediction, as :class:`MobileBackbone`.
+      dilate_strided: as :class:`MobileBackbone`.
+      taps: as :class:`MobileBackbone`.
+      head_conv: as :class:`MobileBackbone`.
       drop_path_rate: must be 0: there is no sum that a branch could be dropped from.
       norm: makes a normalisation from ``dtype`` and ``name``.
       dtype: dtype of the computation; parameters and statistics stay float32.

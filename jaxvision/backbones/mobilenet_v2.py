@@ -48,6 +48,9 @@ class MobileNetV2(MobileBackbone):
       activation: elementwise function.
       padding: ``"torch"`` or ``"tensorflow"``, as :class:`MobileBackbone`.
       output_stride: 32, or 16 or 8 for dense prediction, as :class:`MobileBackbone`.
+      dilate_strided: as :class:`MobileBackbone`.
+      taps: as :class:`MobileBackbone`.
+      head_conv: as :class:`MobileBackbone`.
       drop_path_rate: as :class:`MobileBackbone`.
       norm: makes a normalisation from ``dtype`` and ``name``.
       dtype: dtype of the computation; parameters and statistics stay float32.

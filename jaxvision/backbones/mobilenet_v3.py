@@ -59,8 +59,11 @@ class MobileNetV3(MobileBackbone):
       width: what all channels are multiplied by, then rounded to multiples of 8.
       activation: elementwise function of the stem, of the blocks with hard swish, and of the head.
       padding: ``"torch"`` or ``"tensorflow"``, as :class:`MobileBackbone`.
-      output_stride: 32, or 16 or 8 for dense prediction, as :class:`MobileBackbone`. torchvision's
-        ``dilated`` is 16, but dilates the block whose stride it takes away as well.
+      output_stride: 32, or 16 or 8 for dense prediction, as :class:`MobileBackbone`; torchvision's
+        ``dilated`` is 16 with ``dilate_strided``.
+      dilate_strided: as :class:`MobileBackbone`.
+      taps: as :class:`MobileBackbone`.
+      head_conv: as :class:`MobileBackbone`.
       drop_path_rate: as :class:`MobileBackbone`.
       norm: makes a normalisation from ``dtype`` and ``name``.
       dtype: dtype of the computation; parameters and statistics stay float32.

@@ -75,6 +75,9 @@ class ResNet(nn.Module):
         convolutions behind them are dilated instead, so that the kernels still fit. At every 2nd (4th) pixel
         the features are then the values of the net with stride 32 (Chen et al. 2017, *Rethinking Atrous
         Convolution*, section 3.1). 8 is torchvision's ``replace_stride_with_dilation=[False, True, True]``.
+      dilate_strided: whether the convolution whose stride is taken away is dilated as well, though its input
+        is what it was, as segmentation_models.pytorch and torchvision's dilated MobileNetV3 have it; the
+        values of the net with stride 32 are then lost.
       attention: as the blocks': ``SqueezeExcitation`` makes an SE-ResNet.
       drop_path_rate: probability that training drops the last block's branch for a sample; that of the
         ``l``-th of ``L`` blocks is ``l / L`` of it (Huang et al. 2016, *Deep Networks with Stochastic Depth*,
@@ -90,6 +93,7 @@ class ResNet(nn.Module):
     block: Callable[..., nn.Module] = Bottleneck
     stem_features: int = 64
     output_stride: int = 32
+    dilate_strided: bool = False
     attention: Callable[..., nn.Module] | None = None
     drop_path_rate: float = 0.0
     zero_init_residual: bool = False
@@ -148,13 +152,14 @@ class ResNet(nn.Module):
             if stride * step > self.output_stride:
                 step, dilation = 1, dilation * step
             stride *= step
+            first = dilation if self.dilate_strided else previous
             for index in range(count):
                 depth += 1
                 x = self._make_block(
                     width,
                     strides=step if index == 0 else 1,
                     dilation=dilation,
-                    first_dilation=previous if index == 0 else dilation,
+                    first_dilation=first if index == 0 else dilation,
                     drop_path_rate=self.drop_path_rate * depth / sum(self.blocks),
                     name=f"stage{stage}_block{index}",
                 )(x, train=train)  # [N, H / stride, W / stride, width]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -32,8 +32,8 @@ class ASPP(nn.Module):
       features: number of channels of each branch and of the result.
       rates: dilations of the 3x3 convolutions: (12, 24, 36) where the map is 1/8 of the image, (6, 12, 18)
         where it is 1/16.
-      separable: whether the 3x3 convolutions are :class:`SeparableConv`, in MobileNet's order, as in
-        DeepLabV3+.
+      separable: whether the 3x3 convolutions are :class:`SeparableConv`, as in DeepLabV3+.
+      separable_order: as :class:`SeparableConv`'s: ``"mobilenet"``, the authors', or ``"joint"``.
       dropout_rate: probability that an element of the result is zeroed in training.
       norm: makes the normalisations from ``dtype`` and ``name``; None leaves them out.
       activation: elementwise function; None leaves it out.
@@ -49,6 +49,7 @@ class ASPP(nn.Module):
     features: int = 256
     rates: Sequence[int] = (12, 24, 36)
     separable: bool = False
+    separable_order: Literal["mobilenet", "joint"] = "mobilenet"
     dropout_rate: float = 0.5
     norm: Callable[..., nn.Module] | None = BatchNorm
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
@@ -70,9 +71,9 @@ class ASPP(nn.Module):
             "dtype": self.dtype,
         }
         pixel = functools.partial(ConvNormAct, self.features, 1, **options)
-        window = functools.partial(
-            SeparableConv if self.separable else ConvNormAct, self.features, 3, **options
-        )
+        window: Callable[..., nn.Module] = functools.partial(ConvNormAct, self.features, 3, **options)
+        if self.separable:
+            window = functools.partial(SeparableConv, self.features, 3, order=self.separable_order, **options)
         branches = [pixel(name="branch0")(x, train=train)]
         for index, rate in enumerate(self.rates, start=1):
             branches.append(window(dilation=rate, name=f"branch{index}")(x, train=train))
@@ -93,6 +94,10 @@ class PyramidPooling(nn.Module):
       bins: sizes of the grids.
       features: number of channels of each grid; by default those of the map divided by the number of grids.
       align_corners: whether the corner pixels of grid and map lie on each other, as in the authors' code.
+      map_first: whether the map's channels come in front of the grids', as in the paper, or behind, as in
+        segmentation_models.pytorch.
+      norm_single: whether a grid of one is normalised too. If not, its convolution has a bias, and training
+        takes a batch of one image.
       norm: makes the normalisations from ``dtype`` and ``name``; None leaves them out.
       activation: elementwise function; None leaves it out.
       kernel_init: initialiser of the kernels.
@@ -105,6 +110,8 @@ class PyramidPooling(nn.Module):
     bins: Sequence[int] = (1, 2, 3, 6)
     features: int | None = None
     align_corners: bool = True
+    map_first: bool = True
+    norm_single: bool = True
     norm: Callable[..., nn.Module] | None = BatchNorm
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     kernel_init: Initializer = he_normal_fan_in
@@ -112,7 +119,7 @@ class PyramidPooling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps ``[N, H, W, C]`` to ``[N, H, W, C + features * len(bins)]``: the map, then the grids in order.
+        """Maps ``[N, H, W, C]`` to ``[N, H, W, C + features * len(bins)]``: the map and the grids in order.
 
         Raises:
           ValueError: if ``x`` is not a batch of maps, or has fewer channels than there are grids and
@@ -125,16 +132,17 @@ class PyramidPooling(nn.Module):
                 f"x: expected at least {len(self.bins)} channels, got {list(x.shape)}; give features"
             )
         size = x.shape[1:3]
-        maps = [x if self.dtype is None else x.astype(self.dtype)]
+        maps = []
         for grid in self.bins:
             y = ConvNormAct(
                 features,
                 1,
-                norm=self.norm,
+                norm=self.norm if grid > 1 or self.norm_single else None,
                 activation=self.activation,
                 kernel_init=self.kernel_init,
                 dtype=self.dtype,
                 name=f"bin{grid}",
             )(adaptive_average_pool(x, grid), train=train)
             maps.append(resize(y, size, method="bilinear", align_corners=self.align_corners))
+        maps.insert(0 if self.map_first else len(maps), x if self.dtype is None else x.astype(self.dtype))
         return jnp.concatenate(maps, -1)

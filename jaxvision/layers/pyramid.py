@@ -35,6 +35,8 @@ class FeaturePyramid(nn.Module):
       levels: names of the backbone's maps to use, largest first: a letter and the level. Its other maps are
         left alone.
       extra: which further levels to make; None makes none.
+      smooth: whether the sums go through the 3x3 convolutions; without them they are the levels, as in
+        segmentation_models.pytorch's FPN.
       norm: makes a normalisation after each lateral and output convolution, which then has no bias, from
         ``dtype`` and ``name``; None, as in the paper, leaves it out.
       kernel_init: initialiser of the kernels.
@@ -48,6 +50,7 @@ class FeaturePyramid(nn.Module):
     features: int = 256
     levels: Sequence[str] = ("c2", "c3", "c4", "c5")
     extra: Literal["max_pool", "conv_p5", "conv_c5"] | None = None
+    smooth: bool = True
     norm: Callable[..., nn.Module] | None = None
     kernel_init: Initializer = _lecun_uniform
     dtype: DTypeLike | None = None
@@ -69,9 +72,10 @@ class FeaturePyramid(nn.Module):
             if top is not None:
                 lateral = lateral + resize(top, lateral.shape[1:3], method="nearest")
             inner[number] = top = lateral
-        pyramid = {
-            f"p{number}": self._conv(3, f"output{number}")(inner[number], train=train) for number in numbers
-        }
+        pyramid = {f"p{number}": inner[number] for number in numbers}
+        if self.smooth:
+            for name, value in pyramid.items():
+                pyramid[name] = self._conv(3, f"output{name[1:]}")(value, train=train)
         return pyramid | self._extra_levels(pyramid, maps[self.levels[-1]], numbers[-1])
 
     def _conv(self, size: int, name: str) -> ConvNormAct:

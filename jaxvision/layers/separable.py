@@ -71,14 +71,16 @@ class DepthwiseConv(nn.Module):
 class SeparableConv(nn.Module):
     """A depthwise convolution, then a 1x1 convolution over the channels.
 
-    Submodules ``depthwise`` and ``pointwise``, each with ``conv`` and, where it is normalised, ``norm``. Two
-    orders of the parts are in use:
+    Submodules ``depthwise`` and ``pointwise``, each with ``conv`` and, where it is normalised, ``norm``.
+    Three orders of the parts are in use:
 
     * ``"mobilenet"``: depthwise, norm, activation, pointwise, norm, activation;
-    * ``"xception"``: activation, depthwise, pointwise, norm: nothing between the two convolutions.
+    * ``"xception"``: activation, depthwise, pointwise, norm: nothing between the two convolutions;
+    * ``"joint"``: depthwise, pointwise, norm, activation: a convolution in two steps, in the place of a whole
+      one (segmentation_models.pytorch's DeepLabV3+).
 
-    A convolution has a bias where no norm follows it; never the depthwise one of Xception's order, which the
-    pointwise one follows at once.
+    A convolution has a bias where no norm follows it; never a depthwise one that the pointwise one follows at
+    once.
 
     Attributes:
       features: number of output channels.
@@ -87,7 +89,7 @@ class SeparableConv(nn.Module):
       padding: as :class:`Conv`; None keeps the image's size at stride 1 (odd kernels only).
       dilation: distance of neighbouring taps of the depthwise window.
       multiplier: number of depthwise filters of each channel.
-      order: ``"mobilenet"`` or ``"xception"``.
+      order: ``"mobilenet"``, ``"xception"`` or ``"joint"``.
       norm: makes the normalisations from ``dtype`` and ``name``; None leaves them out.
       activation: elementwise function; None leaves it out.
       kernel_init: initialiser of the kernels.
@@ -103,7 +105,7 @@ class SeparableConv(nn.Module):
     padding: Padding | None = None
     dilation: Size = 1
     multiplier: int = 1
-    order: Literal["mobilenet", "xception"] = "mobilenet"
+    order: Literal["mobilenet", "xception", "joint"] = "mobilenet"
     norm: Callable[..., nn.Module] | None = BatchNorm
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     kernel_init: Initializer = he_normal_fan_in
@@ -114,13 +116,13 @@ class SeparableConv(nn.Module):
         """Maps images ``[N, H, W, C]`` to ``[N, H', W', features]``; sequences and video likewise.
 
         Raises:
-          ValueError: as :class:`Conv`; if ``order`` is neither of the two; or if ``padding`` is None and the
+          ValueError: as :class:`Conv`; if ``order`` is none of the three; or if ``padding`` is None and the
             kernel's size is even.
         """
-        if self.order not in ("mobilenet", "xception"):
-            raise ValueError(f'order: expected "mobilenet" or "xception", got {self.order!r}')
+        if self.order not in ("mobilenet", "xception", "joint"):
+            raise ValueError(f'order: expected "mobilenet", "xception" or "joint", got {self.order!r}')
         between = self.order == "mobilenet"
-        if not between and self.activation is not None:
+        if self.order == "xception" and self.activation is not None:
             x = self.activation(x)
         channels = x.shape[-1]
         x = ConvNormAct(
@@ -141,7 +143,7 @@ class SeparableConv(nn.Module):
             self.features,
             (1,) * (x.ndim - 2),
             norm=self.norm,
-            activation=self.activation if between else None,
+            activation=None if self.order == "xception" else self.activation,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="pointwise",

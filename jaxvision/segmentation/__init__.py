@@ -11,6 +11,16 @@ from jaxvision.segmentation.segnet import SegNet as SegNet
 from jaxvision.segmentation.segnet import SegNetBasic as SegNetBasic
 from jaxvision.segmentation.surgery import initialise_from_classifier as initialise_from_classifier
 from jaxvision.segmentation.surgery import take_from_classifier as take_from_classifier
+from jaxvision.segmentation.deeplabv3 import DeepLabV3 as DeepLabV3
+from jaxvision.segmentation.deeplabv3plus import DeepLabV3Plus as DeepLabV3Plus
+from jaxvision.segmentation.dilated_fcn import DilatedFCN as DilatedFCN
+from jaxvision.segmentation.fcn import FCN as FCN
+from jaxvision.segmentation.fcn import bilinear_upsample as bilinear_upsample
+from jaxvision.segmentation.fcn import initialise_from_classifier as initialise_from_classifier
+from jaxvision.segmentation.heads import FCNHead as FCNHead
+from jaxvision.segmentation.lraspp import LRASPP as LRASPP
+from jaxvision.segmentation.pspnet import PSPNet as PSPNet
+from jaxvision.segmentation.semantic_fpn import SemanticFPN as SemanticFPN
 from jaxvision.segmentation.unet import UNet as UNet
 from jaxvision.segmentation.unet import unet_valid_size as unet_valid_size
 from jaxvision.segmentation.unetplusplus import UNetPlusPlus as UNetPlusPlus

@@ -120,6 +120,7 @@ def segmentation_task(
     num_classes: int,
     image_size: tuple[int, int],
     frozen: Sequence[str] = (),
+    aux_weight: float = 0.5,
 ) -> Task:
     """Makes a network into a :class:`jaxvision.training.Task`.
 
@@ -127,11 +128,14 @@ def segmentation_task(
     ``where`` bool ``[N]``. Predictions are labels, int32 ``[N, H, W]``.
 
     Args:
-      model: called as ``model.apply(variables, images, train=...)``, gives logits ``[N, H, W, K]``.
+      model: called as ``model.apply(variables, images, train=...)``, gives logits ``[N, H, W, K]``. What it
+        writes to the collection ``aux_logits`` in training are the logits of auxiliary heads.
       loss: see :func:`segmentation_loss`.
       num_classes: K.
       image_size: (H, W) of the images that the parameters are initialised with; any other works later.
       frozen: path patterns of parameters that are not trained; their norms' statistics stay as well.
+      aux_weight: factor of the loss of each auxiliary head, where the network has any: torchvision's recipes
+        have 0.5, PSPNet's paper 0.4 (Zhao et al. 2017, section 5.1).
     """
 
     def init(key: jax.Array) -> Variables:
@@ -140,10 +144,12 @@ def segmentation_task(
     def train_loss(
         params: Any, model_state: Any, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, Term], Any]:
-        logits, _, model_state = apply_in_training(
+        logits, auxiliary, model_state = apply_in_training(
             model, params, model_state, batch["images"], key, frozen=frozen
         )
-        return loss(logits, batch["labels"], batch["where"]), model_state
+        terms = loss(logits, batch["labels"], batch["where"])
+        sides = [loss(side, batch["labels"], batch["where"]) for side in auxiliary]
+        return terms | _auxiliary_terms(sides, aux_weight), model_state
 
     def logits_of(variables: Variables, images: jax.Array) -> jax.Array:
         return typing.cast(jax.Array, model.apply(variables, images, train=False))
@@ -163,6 +169,17 @@ def segmentation_task(
         return {"confusion": matrix, "loss": loss(logits, batch["labels"], batch["where"])}
 
     return Task(init, train_loss, predict, counts, segmentation_scores)
+
+
+def _auxiliary_terms(sides: Sequence[dict[str, Term]], aux_weight: float) -> dict[str, Term]:
+    """The losses of auxiliary heads, added by name and weighted; all count the same pixels."""
+    terms: dict[str, Term] = {}
+    for side in sides:
+        for name, term in side.items():
+            before = terms.get(f"auxiliary_{name}")
+            total = aux_weight * term.total + (0.0 if before is None else before.total)
+            terms[f"auxiliary_{name}"] = Term(total, term.weight)
+    return terms
 
 
 def segmentation_scores(counts: Mapping[str, Any]) -> dict[str, float]:

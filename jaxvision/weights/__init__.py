@@ -19,7 +19,9 @@ from jaxvision.weights.inception import googlenet_classifier_rules as googlenet_
 from jaxvision.weights.inception import inception_v3_backbone_rules as inception_v3_backbone_rules
 from jaxvision.weights.inception import inception_v3_classifier_rules as inception_v3_classifier_rules
 from jaxvision.weights.mobilenet import mobilenet_v1_rules as mobilenet_v1_rules
+from jaxvision.weights.mobilenet import mobilenet_v2_backbone_rules as mobilenet_v2_backbone_rules
 from jaxvision.weights.mobilenet import mobilenet_v2_rules as mobilenet_v2_rules
+from jaxvision.weights.mobilenet import mobilenet_v3_backbone_rules as mobilenet_v3_backbone_rules
 from jaxvision.weights.mobilenet import mobilenet_v3_rules as mobilenet_v3_rules
 from jaxvision.weights.nfnet import nfnet_timm_rules as nfnet_timm_rules
 from jaxvision.weights.nin import nin_classifier_rules as nin_classifier_rules
@@ -41,6 +43,19 @@ from jaxvision.weights.smp import SMP_UNUSED as SMP_UNUSED
 from jaxvision.weights.smp import smp_linknet_rules as smp_linknet_rules
 from jaxvision.weights.smp import smp_unet_rules as smp_unet_rules
 from jaxvision.weights.smp import smp_unetplusplus_rules as smp_unetplusplus_rules
+from jaxvision.weights.segmentation import AUX_CLASSIFIER as AUX_CLASSIFIER
+from jaxvision.weights.segmentation import deeplabv3_mobilenet_v3_rules as deeplabv3_mobilenet_v3_rules
+from jaxvision.weights.segmentation import deeplabv3_resnet_rules as deeplabv3_resnet_rules
+from jaxvision.weights.segmentation import fcn_resnet_rules as fcn_resnet_rules
+from jaxvision.weights.segmentation import lraspp_mobilenet_v3_rules as lraspp_mobilenet_v3_rules
+from jaxvision.weights.smp_context import SMP_UNUSED_STAGES as SMP_UNUSED_STAGES
+from jaxvision.weights.smp_context import smp_deeplabv3_rules as smp_deeplabv3_rules
+from jaxvision.weights.smp_context import (
+    smp_deeplabv3plus_mobilenet_v2_rules as smp_deeplabv3plus_mobilenet_v2_rules,
+)
+from jaxvision.weights.smp_context import smp_deeplabv3plus_rules as smp_deeplabv3plus_rules
+from jaxvision.weights.smp_context import smp_fpn_rules as smp_fpn_rules
+from jaxvision.weights.smp_context import smp_pspnet_rules as smp_pspnet_rules
 from jaxvision.weights.state_dict import source_keys as source_keys
 from jaxvision.weights.state_dict import to_state_dict as to_state_dict
 from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules

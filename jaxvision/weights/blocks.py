@@ -42,6 +42,25 @@ def conv_norm_rules(conv: str, norm: str, path: str, *, layout: str = "conv") ->
     return (Rule(conv + "weight", f"params{path}/conv/kernel", layout), *norm_rules(norm, f"{path}/norm"))
 
 
+def conv_rules(prefix: str, path: str) -> tuple[Rule, Rule]:
+    """Rules for ``torch.nn.Conv2d`` with a bias.
+
+    Args:
+      prefix: regular expression of its name, with the dot.
+      path: of our ``Conv``, with a leading slash.
+
+    Returns:
+      Rules for kernel and bias.
+
+    >>> conv_rules(r"classifier\\.4\\.", "/head")[0].path
+    'params/head/kernel'
+    """
+    return (
+        Rule(prefix + "weight", f"params{path}/kernel", "conv"),
+        Rule(prefix + "bias", f"params{path}/bias"),
+    )
+
+
 def squeeze_rules(reduce: str, expand: str, path: str) -> tuple[Rule, ...]:
     """Rules for the two convolutions of a squeeze-and-excitation.
 

@@ -97,16 +97,21 @@ def _efficientnet_entry(variant: str) -> Entry:
     return Entry(builder, efficientnet_rules, _EFFICIENTNET_PAPER, preprocessing, other_rules)
 
 
-def _parts(backbone: MobileBackbone) -> list[list[tuple[str, ...]]]:
+def block_parts(backbone: MobileBackbone) -> list[list[tuple[str, ...]]]:
+    """Of each block of each stage the names of its submodules, as the tables of weights take them.
+
+    >>> blockblock_parts(mobilenet_v2("mobilenet_v2"))[0]
+    [('depthwise', 'project')]
+    """
     return [[block.parts for block in stage] for stage in backbone.stages]
 
 
 def _torchvision_v2_rules(variant: str) -> Sequence[Rule]:
-    return mobilenet_v2_rules(_parts(mobilenet_v2(variant)))
+    return mobilenet_v2_rules(block_parts(mobilenet_v2(variant)))
 
 
 def _torchvision_v3_rules(variant: str) -> Sequence[Rule]:
-    return mobilenet_v3_rules(_parts(mobilenet_v3(variant)))
+    return mobilenet_v3_rules(block_parts(mobilenet_v3(variant)))
 
 
 def _v1_entry(variant: str, preprocessing: Preprocessing, *, head: Callable[..., nn.Module]) -> Entry:

@@ -8,7 +8,17 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxvision.zoo import cifar, classic, mobile, modern, residual, segmentation, vgg, video
+from jaxvision.zoo import (
+    cifar,
+    classic,
+    mobile,
+    modern,
+    residual,
+    segmentation,
+    segmentation_context,
+    vgg,
+    video,
+)
 from jaxvision.zoo.entry import Entry
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(
@@ -21,6 +31,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         **classic.ENTRIES,
         **video.ENTRIES,
         **segmentation.ENTRIES,
+        **segmentation_context.ENTRIES,
     }
 )
 
