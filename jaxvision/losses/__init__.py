@@ -1,3 +1,8 @@
+from jaxvision.losses.boundary import boundary_loss as boundary_loss
+from jaxvision.losses.class_weights import effective_number_weights as effective_number_weights
+from jaxvision.losses.class_weights import inverse_frequency_weights as inverse_frequency_weights
+from jaxvision.losses.class_weights import log_frequency_weights as log_frequency_weights
+from jaxvision.losses.class_weights import median_frequency_weights as median_frequency_weights
 from jaxvision.losses.cross_entropy import binary_cross_entropy_loss as binary_cross_entropy_loss
 from jaxvision.losses.cross_entropy import cross_entropy_loss as cross_entropy_loss
 from jaxvision.losses.cross_entropy import cross_entropy_weights as cross_entropy_weights
@@ -8,6 +13,14 @@ from jaxvision.losses.dice import present_classes as present_classes
 from jaxvision.losses.divergence import kl_divergence_loss as kl_divergence_loss
 from jaxvision.losses.focal import binary_focal_loss as binary_focal_loss
 from jaxvision.losses.focal import focal_loss as focal_loss
+from jaxvision.losses.generalised_dice import generalised_dice_loss as generalised_dice_loss
+from jaxvision.losses.generalised_dice import log_cosh_dice_loss as log_cosh_dice_loss
+from jaxvision.losses.hard_examples import hard_examples as hard_examples
+from jaxvision.losses.hard_examples import hard_pixels as hard_pixels
+from jaxvision.losses.jaccard import binary_jaccard_loss as binary_jaccard_loss
+from jaxvision.losses.jaccard import jaccard_loss as jaccard_loss
+from jaxvision.losses.lovasz import lovasz_hinge_loss as lovasz_hinge_loss
+from jaxvision.losses.lovasz import lovasz_softmax_loss as lovasz_softmax_loss
 from jaxvision.losses.reduction import add_terms as add_terms
 from jaxvision.losses.reduction import expand_where as expand_where
 from jaxvision.losses.reduction import masked_mean as masked_mean
@@ -15,3 +28,6 @@ from jaxvision.losses.reduction import sum_term as sum_term
 from jaxvision.losses.regression import huber_loss as huber_loss
 from jaxvision.losses.regression import l1_loss as l1_loss
 from jaxvision.losses.regression import l2_loss as l2_loss
+from jaxvision.losses.tversky import binary_tversky_loss as binary_tversky_loss
+from jaxvision.losses.tversky import focal_tversky_loss as focal_tversky_loss
+from jaxvision.losses.tversky import tversky_loss as tversky_loss

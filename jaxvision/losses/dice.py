@@ -2,10 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxvision.core import check_floating, check_integer, check_same_shape
-from jaxvision.losses.reduction import expand_where
+from jaxvision.core import check_integer
+from jaxvision.losses.soft_counts import (
+    SoftCounts,
+    check_not_negative,
+    class_counts,
+    class_hits,
+    counted_elements,
+    mask_counts,
+    summed_axes,
+)
 
 
 def binary_dice_loss(
@@ -32,7 +39,8 @@ def binary_dice_loss(
       where: bool, the shape of ``labels`` or its leading axes; False is left out of every sum.
 
     Returns:
-      float32 [N], or [] if ``over_batch``. An image without any valid element costs 0.
+      float32 [N], or [] if ``over_batch``; **nan** where a counted label is outside [0, 1]. An image without
+      any valid element costs 0.
 
     Raises:
       ValueError: if shapes or dtypes do not fit, or ``smooth`` is negative.
@@ -45,14 +53,9 @@ def binary_dice_loss(
     >>> print(binary_dice_loss(jnp.full((1, 4), 50.0), jnp.array([[1, 1, 0, 0]]), smooth=0.0).round(4))
     [0.3333]
     """
-    check_floating(logits=logits)
-    check_same_shape(logits=logits, labels=labels)
-    _check_images("binary_dice_loss", labels.ndim, smooth)
-    mask = expand_where(where, labels.shape)
-    probabilities = jax.nn.sigmoid(jnp.where(mask, logits.astype(jnp.float32), 0.0)) * mask
-    targets = jnp.where(mask, labels.astype(jnp.float32), 0.0)
-    axes = tuple(range(0 if over_batch else 1, labels.ndim))
-    return _dice(probabilities, targets, axes, smooth, squared)
+    check_not_negative(smooth=smooth)
+    counts = mask_counts(logits, labels, over_batch=over_batch, where=where, squared=squared)
+    return counts.guarded(dice_of(counts, smooth))
 
 
 def dice_loss(
@@ -92,32 +95,19 @@ def dice_loss(
       ValueError: if shapes or dtypes do not fit, or ``smooth`` is negative.
 
     References:
-      Milletari, Navab, Ahmadi 2016, "V-Net", section 3, one class at a time (Sudre et al. 2017,
-      "Generalised Dice overlap", section 2, weigh the classes besides; here that is the reduction's part).
+      Milletari, Navab, Ahmadi 2016, "V-Net", section 3, one class at a time;
+      :func:`generalised_dice_loss` weighs the classes against each other.
 
     >>> import jax.numpy as jnp
     >>> logits = jnp.array([[[50.0, 0.0], [0.0, 50.0], [0.0, 50.0]]])
     >>> print(dice_loss(logits, jnp.array([[0, 0, 1]]), smooth=0.0).round(4))
     [[0.3333 0.3333]]
     """
-    check_floating(logits=logits)
-    check_integer(labels=labels)
-    if logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"expected logits [N, ..., K] and labels [N, ...] of equal leading axes, got logits "
-            f"{list(logits.shape)} and labels {list(labels.shape)}; classes are the last axis (channels last)"
-        )
-    _check_images("dice_loss", labels.ndim, smooth)
-    mask = expand_where(where, labels.shape)
-    if ignore_index is not None:
-        mask = mask & (labels != ignore_index)
-    axes = tuple(range(0 if over_batch else 1, labels.ndim))
-    hit = _hits(labels, logits.shape[-1], mask)  # [N, ..., K]
-    scores = jnp.where(mask[..., None], logits.astype(jnp.float32), 0.0)
-    probabilities = jax.nn.softmax(scores, axis=-1) * mask[..., None]
-    loss = _dice(probabilities, hit.astype(jnp.float32), axes, smooth, squared)
-    stray = jnp.any(mask & ((labels < 0) | (labels >= logits.shape[-1])), axis=axes)
-    return jnp.where(stray[..., None], jnp.nan, loss)
+    check_not_negative(smooth=smooth)
+    counts = class_counts(
+        logits, labels, ignore_index=ignore_index, over_batch=over_batch, where=where, squared=squared
+    )
+    return counts.guarded(dice_of(counts, smooth))
 
 
 def present_classes(
@@ -148,31 +138,14 @@ def present_classes(
     [[True, False, True], [False, True, False]]
     """
     check_integer(labels=labels)
-    mask = expand_where(where, labels.shape)
-    if ignore_index is not None:
-        mask = mask & (labels != ignore_index)
-    return jnp.any(_hits(labels, num_classes, mask), axis=tuple(range(0 if over_batch else 1, labels.ndim)))
+    mask = counted_elements(labels, ignore_index=ignore_index, where=where)
+    return jnp.any(
+        class_hits(labels, num_classes, mask), axis=summed_axes(labels.ndim, over_batch=over_batch)
+    )
 
 
-def _hits(labels: jax.Array, num_classes: int, mask: jax.Array) -> jax.Array:
-    classes = lax.broadcasted_iota(jnp.int32, (*labels.shape, num_classes), labels.ndim)
-    return (classes == labels.astype(jnp.int32)[..., None]) & mask[..., None]
-
-
-def _dice(
-    probabilities: jax.Array, targets: jax.Array, axes: tuple[int, ...], smooth: float, squared: bool
-) -> jax.Array:
-    overlap = jnp.sum(probabilities * targets, axis=axes)
-    power = 2 if squared else 1
-    size = jnp.sum(probabilities**power, axis=axes) + jnp.sum(targets**power, axis=axes)
-    empty = size + smooth == 0
-    return jnp.where(empty, 0.0, 1.0 - (2.0 * overlap + smooth) / jnp.where(empty, 1.0, size + smooth))
-
-
-def _check_images(name: str, rank: int, smooth: float) -> None:
-    if rank < 2:
-        raise ValueError(
-            f"{name}: expected labels [N, ...] of rank 2 or more, got rank {rank}; add a batch axis"
-        )
-    if smooth < 0:
-        raise ValueError(f"smooth: expected a number >= 0, got {smooth}")
+def dice_of(counts: SoftCounts, smooth: float) -> jax.Array:
+    """The Dice loss of soft counts; 0 where nothing was counted and nothing smooths."""
+    size = counts.predicted + counts.true + smooth
+    empty = size == 0
+    return jnp.where(empty, 0.0, 1.0 - (2.0 * counts.overlap + smooth) / jnp.where(empty, 1.0, size))

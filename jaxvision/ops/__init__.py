@@ -40,6 +40,8 @@ from jaxvision.ops.convolution import convolution as convolution
 from jaxvision.ops.convolution import transposed_convolution as transposed_convolution
 from jaxvision.ops.dense_kernels import conv_kernel_to_dense as conv_kernel_to_dense
 from jaxvision.ops.dense_kernels import dense_kernel_to_conv as dense_kernel_to_conv
+from jaxvision.ops.distance import distance_transform as distance_transform
+from jaxvision.ops.distance import signed_class_distances as signed_class_distances
 from jaxvision.ops.dropout import channel_dropout as channel_dropout
 from jaxvision.ops.dropout import drop_path as drop_path
 from jaxvision.ops.dropout import dropout as dropout
