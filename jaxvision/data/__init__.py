@@ -10,6 +10,9 @@ from jaxvision.data.batches import EvalBatches as EvalBatches
 from jaxvision.data.batches import TrainBatches as TrainBatches
 from jaxvision.data.batches import eval_batches as eval_batches
 from jaxvision.data.batches import train_batches as train_batches
+from jaxvision.data.class_counts import CheckedMasks as CheckedMasks
+from jaxvision.data.class_counts import ClassCounts as ClassCounts
+from jaxvision.data.class_counts import count_classes as count_classes
 from jaxvision.data.classification_sources import CsvImages as CsvImages
 from jaxvision.data.classification_sources import ImageFolder as ImageFolder
 from jaxvision.data.classification_sources import LabelledFiles as LabelledFiles

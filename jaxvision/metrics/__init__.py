@@ -1,3 +1,6 @@
+from jaxvision.metrics.boundary import boundary_counts as boundary_counts
+from jaxvision.metrics.boundary import boundary_iou as boundary_iou
+from jaxvision.metrics.boundary import mean_boundary_iou as mean_boundary_iou
 from jaxvision.metrics.calibration import CalibrationCounts as CalibrationCounts
 from jaxvision.metrics.calibration import Reliability as Reliability
 from jaxvision.metrics.calibration import brier_score as brier_score

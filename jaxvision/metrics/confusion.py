@@ -1,10 +1,14 @@
 """The confusion matrix: the counts that every segmentation score is made of."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.core import check_integer, check_same_shape
+
+_BLOCK = 8192  # elements of a product: enough products to fill a device, sums far below 2^24
 
 
 def confusion_matrix(
@@ -40,8 +44,8 @@ def confusion_matrix(
 
     References:
       Long, Shelhamer, Darrell 2015, "Fully Convolutional Networks", section 4 (:math:`n_{ij}`). Rows and
-      columns as ``sklearn.metrics.confusion_matrix``. A segment sum: 0.2 ms for 172,800 pixels on a CPU
-      for any K, where a product of one-hot matrices takes 2.6 ms (K = 11) to 92 ms (K = 150).
+      columns as ``sklearn.metrics.confusion_matrix``. On a CPU by :func:`scatter_counts`, elsewhere by
+      :func:`product_counts`, which are equal.
 
     >>> import jax.numpy as jnp
     >>> confusion_matrix(jnp.array([0, 0, 1, 255]), jnp.array([0, 1, 1, 0]), 2, ignore_index=255).tolist()
@@ -54,11 +58,67 @@ def confusion_matrix(
         counted = counted & (labels != ignore_index)
     if where is not None:
         counted = counted & _expand(where, labels.shape)
-    cells = labels.astype(jnp.int32) * num_classes + predictions.astype(jnp.int32)
-    cells = jnp.where(counted, cells, num_classes**2)  # one bin more, for what is not counted
+    truth, guess = (
+        jnp.where(counted, classes.astype(jnp.int32), num_classes).ravel()
+        for classes in (labels, predictions)
+    )
+    return lax.platform_dependent(
+        truth,
+        guess,
+        cpu=functools.partial(scatter_counts, num_classes=num_classes),
+        default=functools.partial(product_counts, num_classes=num_classes),
+    )
+
+
+def scatter_counts(truth: jax.Array, guess: jax.Array, *, num_classes: int) -> jax.Array:
+    """The confusion matrix one element after the other, which is what a CPU does best.
+
+    0.2 ms for 172,800 pixels on a CPU for any K, where the product of one-hot matrices takes 2.6 ms (K = 11)
+    to 92 ms (K = 150).
+
+    Args:
+      truth: int32 [P], in [0, K); K for an element that is not counted.
+      guess: int32 [P], likewise, K for the same elements.
+      num_classes: K, static.
+
+    Returns:
+      int32 [K, K].
+    """
+    cells = truth * num_classes + guess
+    cells = jnp.where(truth < num_classes, cells, num_classes**2)  # one bin more, for what is not counted
     ones = jnp.ones(cells.size, jnp.int32)
-    counts = jax.ops.segment_sum(ones, cells.ravel(), num_classes**2 + 1)
+    counts = jax.ops.segment_sum(ones, cells, num_classes**2 + 1)
     return counts[:-1].reshape(num_classes, num_classes)
+
+
+def product_counts(truth: jax.Array, guess: jax.Array, *, num_classes: int) -> jax.Array:
+    """The confusion matrix as products of one-hot matrices: matrix units take them, and nothing collides.
+
+    A scatter is done one element at a time on a TPU, and on a GPU most elements wait for the few cells of the
+    diagonal. Zeros and ones are exact in bfloat16, and a block's sums in float32.
+
+    Args:
+      truth: int32 [P], in [0, K); K for an element that is not counted.
+      guess: int32 [P], likewise, K for the same elements.
+      num_classes: K, static.
+
+    Returns:
+      int32 [K, K].
+    """
+    if truth.size == 0:
+        return jnp.zeros((num_classes, num_classes), jnp.int32)
+    block = min(_BLOCK, truth.size)
+    blocks = -(-truth.size // block)
+
+    def one_hot(classes: jax.Array) -> jax.Array:
+        whole = jnp.pad(classes, (0, blocks * block - classes.size), constant_values=num_classes)
+        index = lax.broadcasted_iota(jnp.int32, (blocks, block, num_classes), 2)
+        return (whole.reshape(blocks, block, 1) == index).astype(jnp.bfloat16)  # [B, block, K]
+
+    products = jnp.einsum(
+        "bpi,bpj->bij", one_hot(truth), one_hot(guess), preferred_element_type=jnp.float32
+    )  # [B, K, K]
+    return jnp.sum(products.astype(jnp.int32), axis=0)
 
 
 def expand_counted(logits: jax.Array, labels: jax.Array, where: jax.Array | None) -> jax.Array:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from jaxvision.metrics import confusion_matrix
+from jaxvision.metrics.confusion import product_counts, scatter_counts
 
 count = jax.jit(confusion_matrix, static_argnums=2, static_argnames="ignore_index")
 
@@ -68,6 +69,43 @@ def test_small_integer_labels_do_not_wrap() -> None:
     labels = jnp.array([149, 3], jnp.uint8)
     counts = count(labels, jnp.array([149, 149], jnp.uint8), 150)
     assert (int(counts[149, 149]), int(counts[3, 149]), int(counts.sum())) == (1, 1, 2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([1, 8193, 20_000]),
+    num_classes=st.sampled_from([1, 19]),
+)
+def test_every_formulation_is_the_same(seed: int, size: int, num_classes: int) -> None:
+    """Each platform takes one of these."""
+    rng = np.random.default_rng(seed)
+    truth, guess = rng.integers(0, num_classes, (2, size)).astype(np.int32)
+    skipped = rng.random(size) < 0.2
+    expected = np.zeros((num_classes, num_classes), int)
+    np.add.at(expected, (truth[~skipped], guess[~skipped]), 1)
+    truth[skipped] = guess[skipped] = num_classes
+    for formulation in (scatter_counts, product_counts):
+        found = formulation(jnp.asarray(truth), jnp.asarray(guess), num_classes=num_classes)
+        assert found.dtype == jnp.int32
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_product_counts_more_than_a_float_can() -> None:
+    """Every pixel in one cell: sums of ones beyond 2^24 stop growing in float32."""
+    size = 2**24 + 3
+    ones = jnp.zeros(size, jnp.int32)
+    assert jax.jit(product_counts, static_argnames="num_classes")(ones, ones, num_classes=1).item() == size
+
+
+def test_one_matrix_an_image() -> None:
+    rng = np.random.default_rng(0)
+    labels, predictions = (jnp.asarray(rng.integers(0, 4, (3, 5, 6))) for _ in range(2))
+    where = jnp.array([True, False, True])
+    each = jax.vmap(lambda y, p, w: confusion_matrix(y, p, 4, where=w))(labels, predictions, where)
+    np.testing.assert_array_equal(each.sum(0), count(labels, predictions, 4, where=where))
+    np.testing.assert_array_equal(each[2], count(labels[2], predictions[2], 4))
+    assert not each[1].any()
 
 
 def test_nothing_to_count() -> None:

@@ -1,0 +1,107 @@
+"""What is in the masks of a source: pixels and images of each class, and a guard against strange values."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxvision.data.image_files import VOID
+from jaxvision.data.records import Record, Source
+
+__all__ = ["CheckedMasks", "ClassCounts", "count_classes"]
+
+
+class ClassCounts(NamedTuple):
+    """How often each class is in a set of masks.
+
+    Attributes:
+      pixels: int64 [K], pixels of the class.
+      image_pixels: int64 [K], pixels of all classes (void is none) in the images that hold this one.
+      images: int64 [K], images that hold the class.
+      void: pixels of no class.
+    """
+
+    pixels: np.ndarray
+    image_pixels: np.ndarray
+    images: np.ndarray
+    void: int
+
+
+def count_classes(
+    source: Source,
+    num_classes: int,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ClassCounts:
+    """Counts the classes of a source in one pass, one record in memory at a time.
+
+    Args:
+      source: records with ``mask``.
+      num_classes: K.
+      limit: how many records to read, spread evenly over the source; all by default.
+      progress: called as ``progress(done, total)`` after each record.
+
+    Raises:
+      ValueError: if the source is empty, ``limit`` is not positive, or a mask holds a value that is neither a
+        class nor void.
+
+    >>> counts = count_classes([{"mask": np.array([[0, 1], [1, 255]], np.uint8)}], 3)
+    >>> counts.pixels.tolist(), counts.image_pixels.tolist(), counts.images.tolist(), counts.void
+    ([1, 2, 0], [3, 3, 0], [1, 1, 0], 1)
+    """
+    if len(source) == 0 or (limit is not None and limit < 1):
+        raise ValueError(f"count_classes: got {len(source)} records and limit {limit}, expected at least 1")
+    total = len(source) if limit is None else min(limit, len(source))
+    pixels, image_pixels, images = (np.zeros(num_classes, np.int64) for _ in range(3))
+    void = 0
+    for position in range(total):
+        index = position * len(source) // total
+        found = np.bincount(_checked_mask(source[index], index, num_classes).ravel(), minlength=VOID + 1)
+        of_classes = found[:num_classes]
+        pixels += of_classes
+        image_pixels += np.where(of_classes > 0, of_classes.sum(), 0)
+        images += of_classes > 0
+        void += int(found[VOID])
+        if progress is not None:
+            progress(position + 1, total)
+    return ClassCounts(pixels, image_pixels, images, void)
+
+
+class CheckedMasks:
+    """A source whose masks are looked at as they are read, for a compiled function cannot raise.
+
+    Args:
+      source: records with ``mask``, and ``num_classes`` and ``class_names`` of its own.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.num_classes: int = source.num_classes
+        self.class_names: tuple[str, ...] = tuple(source.class_names)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        record: Record = self.source[index]
+        _checked_mask(record, index, self.num_classes)
+        return record
+
+
+def _checked_mask(record: Record, index: int, num_classes: int) -> np.ndarray:
+    mask = record["mask"]
+    if not np.issubdtype(mask.dtype, np.integer):
+        raise ValueError(f"{_name(record, index)}: a mask of {mask.dtype}, expected integer class indices")
+    wrong = ((mask < 0) | (mask >= num_classes)) & (mask != VOID)
+    if wrong.any():
+        values = ", ".join(str(value) for value in np.unique(mask[wrong])[:5])
+        raise ValueError(
+            f"{_name(record, index)}: class index out of range: {values}, expected 0..{num_classes - 1} or "
+            f"{VOID} for void; check the class names, or relabel the mask"
+        )
+    return mask
+
+
+def _name(record: Record, index: int) -> str:
+    return str(record.get("name", f"record {index}"))
