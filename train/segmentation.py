@@ -8,6 +8,15 @@ Train on a folder (camvid, voc, or folder with images/ and masks/):
 
     python train/segmentation.py --data.source camvid --data.root CamVid --data.size 180 240
 
+Weigh rare classes, and add a loss of regions:
+
+    python train/segmentation.py --loss.class-weights median --loss.lovasz 1.0
+
+Score a trained network again, on other data:
+
+    python train/segmentation.py evaluate --weights runs/camvid-unet_bn-1/weights.safetensors \\
+        --data.source camvid --data.root CamVid --part test
+
 Write masks and overlays of your own images:
 
     python train/segmentation.py predict --weights runs/digits-unet_bn-1/weights.safetensors photos/
@@ -17,8 +26,9 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,11 +36,11 @@ import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
 from jaxvision.core import name_some
-from jaxvision.data import Resize
-from jaxvision.tasks import SegmentationData, SegmentationLossOptions, class_scores, segmentation_task
+from jaxvision.data import CheckedMasks
+from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
 from jaxvision.tasks.networks import check_output, layer_order
-from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
+from jaxvision.tasks.report_files import write_curves
 from jaxvision.tasks.scripts import (
     Trainer,
     explain_end,
@@ -39,7 +49,13 @@ from jaxvision.tasks.scripts import (
     write_run_weights,
 )
 from jaxvision.tasks.segmentation_predict import predict_mask
-from jaxvision.tasks.segmentation_report import HEADINGS, write_contact_sheet
+from jaxvision.tasks.segmentation_report import (
+    ReportOptions,
+    evaluate_source,
+    segmented_examples,
+    write_contact_sheet,
+    write_evaluation,
+)
 
 PROGRAM = "train/segmentation.py"
 
@@ -81,6 +97,7 @@ class Config:
             steps=4000, log_every=50, eval_every=1000, checkpoint_every=1000
         )
     )
+    report: ReportOptions = dataclasses.field(default_factory=ReportOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +114,24 @@ class PredictConfig:
     """Segment images at their own size instead of the size trained at."""
     alpha: float = 0.5
     """Opacity of the overlay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Scores a trained network: scores.json, classes.csv, confusion.png and worst.png."""
+
+    weights: Path
+    """weights.safetensors of a run."""
+    data: SegmentationData
+    """The images; what is not given is as in the run."""
+    report: ReportOptions
+    """What is looked at; what is not given is as in the run."""
+    part: Literal["train", "val", "test"] = "test"
+    """Which part of the data."""
+    out: Path = Path("evaluation")
+    """Folder for the results."""
+    devices: int | None = None
+    """How many devices to use; by default all."""
 
 
 def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
@@ -142,12 +177,13 @@ def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
     placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
     placement.check_batch_size(config.data.batch_size)
-    train_source, val_source, test_source = config.data.open_sources()
+    train_source, val_source, test_source = map(CheckedMasks, config.data.open_sources())
     num_classes = train_source.num_classes
     norm_axis = training.norm_axis(config.run, placement)
     model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
     remedy = "train/classification.py trains networks that give one score an image"
     check_output(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
+    config = dataclasses.replace(config, loss=resolve_loss(config.loss, train_source))
     loss = config.loss.build(num_classes)
     task = segmentation_task(
         model,
@@ -175,42 +211,89 @@ def train(config: Config, resumed: Path | None) -> int:
     )
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
-    scores, counts = trainer.evaluate(progress.state, test_source)
     variables = trainer.host_variables(progress.state)
-    write_report(config, folder, task, variables, test_source, scores, counts["confusion"])
+    write_run_weights(folder, config, variables, test_source.class_names)
+    records = training.read_json_lines(folder / "metrics.jsonl")
+    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
+    report(config, folder, model, variables, test_source, placement)
     return 0
 
 
-def write_report(
+def resolve_loss(options: SegmentationLossOptions, source: Any) -> SegmentationLossOptions:
+    """The loss with the numbers of its class weights, for which the masks may have to be counted."""
+    if not isinstance(options.class_weights, str):
+        return options
+
+    def show(done: int, total: int) -> None:
+        if done == total or done % max(1, total // 10) == 0:
+            print(f"class weights: {done} of {total} masks counted", flush=True)
+
+    resolved = options.resolved(source, progress=show)
+    found = dict(zip(source.class_names, resolved.class_weights or (), strict=True))
+    print(f"class weights ({options.class_weights}): {', '.join(f'{n} {w:.4g}' for n, w in found.items())}")
+    if absent := [name for name, weight in found.items() if weight == 0]:
+        print(f"no pixel of {name_some(absent)} was counted: their weight is 0")
+    return resolved
+
+
+def report(
     config: Config,
     folder: Path,
-    task: training.Task,
+    model: nn.Module,
     variables: Any,
     source: Any,
-    scores: dict[str, float],
-    matrix: np.ndarray,
+    placement: training.Placement,
 ) -> None:
-    """Writes weights, scores, table, curves and contact sheet into the run's folder."""
-    names = tuple(source.class_names)
-    write_run_weights(folder, config, variables, names)
-    rows = class_scores(matrix, names)
-    write_table(folder / "classes.csv", rows)
-    write_scores(folder / "scores.json", scores)
-    records = training.read_json_lines(folder / "metrics.jsonl")
-    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
+    """Evaluates on the test images and writes scores, tables and pictures into a folder."""
+    loss = config.loss.build(source.num_classes)
+    evaluation = evaluate_source(
+        model, loss, variables, source, placement, data=config.data, options=config.report
+    )
 
-    rng = np.random.default_rng(0)  # neither transform draws from it
-    resize, normalize = Resize(config.data.size), config.data.normalize()
+    @jax.jit
+    def segment(images: jax.Array) -> jax.Array:
+        logits = cast(jax.Array, model.apply(variables, images, train=False))
+        return jnp.argmax(logits, axis=-1)
+
+    names, palette = source.class_names, config.data.palette()
+    write_evaluation(folder, evaluation, source, segment, data=config.data, class_names=names)
     # Spread over the source: neighbouring images are often frames of one video.
-    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round().astype(int)
-    records = [resize(source[index], rng) for index in chosen]
-    images = np.stack([normalize(record, rng)["image"] for record in records])
-    labels = np.asarray(jax.jit(task.predict)(variables, images))
-    examples = [(r["image"], r["mask"], p) for r, p in zip(records, labels, strict=True)]
-    palette = config.data.palette()
+    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round()
+    examples = list(segmented_examples(segment, source, chosen, data=config.data))
     write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=palette)
-    print_table(f"{folder}: {len(source)} test images", rows, scores, headings=HEADINGS)
-    print(f"weights, tables and pictures are in {folder}")
+    print(f"scores, tables and pictures are in {folder}")
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Scores a trained network on a part of a data set, by default that of its run."""
+    _, path = training.take_option(list(arguments), "--weights")
+    data, looked_at = SegmentationData(), ReportOptions()
+    if path is not None:
+        trained, metadata = read_run_metadata(path, Config)
+        data, looked_at = trained.data, trained.report
+    options = tyro.cli(
+        EvaluateConfig,
+        args=arguments,
+        default=EvaluateConfig(tyro.MISSING if path is None else path, data, looked_at),
+        prog=f"{PROGRAM} evaluate",
+    )
+    devices = training.configure_devices(training.RunOptions(devices=options.devices))
+    placement = training.make_placement("jit", devices=devices)
+    placement.check_batch_size(options.data.batch_size)
+    parts = dict(zip(("train", "val", "test"), options.data.open_sources(), strict=True))
+    source = CheckedMasks(parts[options.part])
+    names = metadata["class_names"]
+    if source.num_classes != len(names):
+        raise ValueError(
+            f"{options.weights}: a network of {len(names)} classes ({name_some(names)}), but the data has "
+            f"{source.num_classes} ({name_some(source.class_names)})"
+        )
+    if list(source.class_names) != names:
+        print(f"the classes were {name_some(names)}, in this data they are {name_some(source.class_names)}")
+    config = dataclasses.replace(trained, data=options.data, report=options.report)
+    model = zoo.create(config.model.name, **model_fields(config.model, len(names)))
+    report(config, options.out, model, weights.read_variables(options.weights), source, placement)
+    return 0
 
 
 def predict(config: PredictConfig) -> int:
@@ -238,7 +321,9 @@ def predict(config: PredictConfig) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains, or predicts if the first word says so."""
+    """Trains, or evaluates or predicts if the first word says so."""
+    if arguments[:1] == ["evaluate"]:
+        return evaluate(arguments[1:])
     if arguments[:1] == ["predict"]:
         return predict(tyro.cli(PredictConfig, args=arguments[1:], prog=f"{PROGRAM} predict"))
     config, resumed = training.parse_command(Config, arguments, description=__doc__ or "", program=PROGRAM)

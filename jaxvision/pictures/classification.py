@@ -18,7 +18,9 @@ _MOST_NAMED = 60  # classes; of more, every other name, or fewer, is written, an
 _LONGEST_NAME = 24  # letters
 
 
-def confusion_picture(counts: np.ndarray, path: str | Path, *, class_names: Sequence[str]) -> Path:
+def confusion_picture(
+    counts: np.ndarray, path: str | Path, *, class_names: Sequence[str], in_percent: bool = False
+) -> Path:
     """Draws a confusion matrix: colour is the share of the true class, the number is the count.
 
     The colour follows the square root of the share, or few mistakes would look like none. A row of
@@ -29,6 +31,8 @@ def confusion_picture(counts: np.ndarray, path: str | Path, *, class_names: Sequ
       counts: integer [K, K], rows = truth, columns = prediction.
       path: the PNG to be written.
       class_names: K names.
+      in_percent: writes the share of the true class instead of the count, for pixels, of which there are
+        millions. What rounds to 0.0 % is not written.
 
     Returns:
       The path.
@@ -48,7 +52,7 @@ def confusion_picture(counts: np.ndarray, path: str | Path, *, class_names: Sequ
     margin = 0.9 + 0.09 * longest
     figure = Figure(figsize=(side + margin + 1.0, side + margin), dpi=120, layout="constrained")
     axes = figure.subplots()
-    heat = _draw_matrix(axes, counts)
+    heat = _draw_matrix(axes, counts, in_percent)
     stride = -(-len(counts) // _MOST_NAMED)
     ticks = range(0, len(counts), stride)
     axes.set_xticks(ticks, names[::stride], rotation=90 if longest > 3 else 0, fontsize=9)
@@ -107,7 +111,7 @@ def reliability_picture(
     return write_atomically(path, lambda file: figure.savefig(file, format="png"))
 
 
-def _draw_matrix(axes: Axes, counts: np.ndarray) -> AxesImage:
+def _draw_matrix(axes: Axes, counts: np.ndarray, in_percent: bool) -> AxesImage:
     totals = counts.sum(axis=1, keepdims=True)  # [K, 1]
     shares = np.ma.masked_where(np.broadcast_to(totals == 0, counts.shape), counts / np.maximum(totals, 1))
     axes.set_facecolor("0.85")
@@ -116,12 +120,19 @@ def _draw_matrix(axes: Axes, counts: np.ndarray) -> AxesImage:
     if len(counts) > _MOST_NAMED:
         return heat
     # A cell is at least 72 * _CELL points wide, a digit about 0.62 of its height.
-    size = min(9.0, 72 * _CELL * 0.9 / (0.62 * len(str(counts.max()))))
-    for row, column in np.argwhere(counts > 0):
+    longest = 4 if in_percent else len(str(counts.max()))
+    size = min(9.0, 72 * _CELL * 0.9 / (0.62 * longest))
+    written = np.ma.filled(shares, 0) >= 0.0005 if in_percent else counts > 0
+    for row, column in np.argwhere(written):
         colour = "white" if norm(shares[row, column]) > 0.6 else "black"
-        text = str(counts[row, column])
+        text = _percent(shares[row, column]) if in_percent else str(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     return heat
+
+
+def _percent(share: float) -> str:
+    """``100``, ``99.9`` or ``3.1``: never rounded up to a whole that it is not."""
+    return "100" if share == 1 else f"{min(100 * share, 99.9):.1f}"
 
 
 def _draw_bars(

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from jaxvision.core import write_atomically
-from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font
+from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font, shortened
 
 __all__ = ["contact_sheet", "overlay", "write_palette_png", "write_png"]
 
@@ -92,6 +92,7 @@ def contact_sheet(
     class_names: Sequence[str],
     palette: np.ndarray,
     titles: Sequence[str] = ("image", "ground truth", "prediction"),
+    captions: Sequence[str] = (),
     cell: int = 224,
 ) -> np.ndarray:
     """A sheet of images beside their masks, with column titles and a legend of the classes that appear.
@@ -102,13 +103,15 @@ def contact_sheet(
       class_names: names by class index.
       palette: uint8 [256, 3].
       titles: one a column.
+      captions: a line of text above each row; none by default.
       cell: width and height in pixels that each picture is scaled to fit in.
 
     Returns:
       uint8 [height, width, 3].
 
     Raises:
-      ValueError: if there is no row, or a row's length differs from that of the titles.
+      ValueError: if there is no row, a row's length differs from that of the titles, or there are captions
+        but not one a row.
     """
     if not rows:
         raise ValueError("contact_sheet: got no rows, expected at least one")
@@ -118,20 +121,26 @@ def contact_sheet(
                 f"contact_sheet: row {number} has {len(row)} pictures, expected {len(titles)}: "
                 f"{', '.join(titles)}"
             )
+    if captions and len(captions) != len(rows):
+        raise ValueError(f"contact_sheet: got {len(captions)} captions for {len(rows)} rows")
     palette = _checked_palette(palette)
     pictures = [[fit_picture(_coloured(array, palette), cell) for array in row] for row in rows]
     heights = [max(picture.height for picture in row) for row in pictures]
     shown = np.unique(np.concatenate([np.unique(array) for row in rows for array in row if array.ndim == 2]))
     width = MARGIN + len(titles) * (cell + MARGIN)
     legend = _legend([int(index) for index in shown], class_names, palette, width)
-    height = LINE + sum(heights) + MARGIN * (len(rows) + 1) + legend.height
+    height = LINE * (1 + len(captions)) + sum(heights) + MARGIN * (len(rows) + 1) + legend.height
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     top = LINE + MARGIN // 2
     for column, title in enumerate(titles):
         centre = MARGIN + column * (cell + MARGIN) + cell // 2
         draw.text((centre, top - LINE // 2), title, fill=INK, font=sheet_font(), anchor="mm")
-    for line, row_height in zip(pictures, heights, strict=True):
+    for number, (line, row_height) in enumerate(zip(pictures, heights, strict=True)):
+        if captions:
+            text = shortened(captions[number], width - 2 * MARGIN)
+            draw.text((MARGIN, top + LINE // 2), text, fill=INK, font=sheet_font(), anchor="lm")
+            top += LINE
         for column, picture in enumerate(line):
             left = MARGIN + column * (cell + MARGIN) + (cell - picture.width) // 2
             sheet.paste(picture, (left, top + (row_height - picture.height) // 2))

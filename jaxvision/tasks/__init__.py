@@ -4,10 +4,10 @@ from jaxvision.tasks.classification import classification_scores as classificati
 from jaxvision.tasks.classification import classification_task as classification_task
 from jaxvision.tasks.classification_options import ClassificationData as ClassificationData
 from jaxvision.tasks.classification_options import ClassificationLossOptions as ClassificationLossOptions
-from jaxvision.tasks.segmentation import LOSS_NAMES as LOSS_NAMES
 from jaxvision.tasks.segmentation import class_scores as class_scores
-from jaxvision.tasks.segmentation import segmentation_loss as segmentation_loss
 from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
 from jaxvision.tasks.segmentation import segmentation_task as segmentation_task
+from jaxvision.tasks.segmentation_losses import LOSS_NAMES as LOSS_NAMES
+from jaxvision.tasks.segmentation_losses import SegmentationLossOptions as SegmentationLossOptions
+from jaxvision.tasks.segmentation_losses import segmentation_loss as segmentation_loss
 from jaxvision.tasks.segmentation_options import SegmentationData as SegmentationData
-from jaxvision.tasks.segmentation_options import SegmentationLossOptions as SegmentationLossOptions

@@ -1,8 +1,8 @@
 """Semantic segmentation: a network meets its losses and its confusion matrix."""
 
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,107 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.core import Term
-from jaxvision.losses import (
-    cross_entropy_loss,
-    cross_entropy_weights,
-    dice_loss,
-    focal_loss,
-    present_classes,
-    sum_term,
-)
 from jaxvision.metrics import (
+    boundary_iou,
     confusion_matrix,
     frequency_weighted_iou,
     iou,
     mean_iou,
     mean_pixel_accuracy,
     pixel_accuracy,
+    precision_recall_f1,
 )
 from jaxvision.tasks.networks import apply_in_training, initial_variables
+from jaxvision.tasks.segmentation_losses import VOID, SegmentationLoss
 from jaxvision.training import Batch, Task, Variables
-
-VOID = 255
-"""Label of pixels that belong to no class: without loss, and not counted."""
-
-SegmentationLoss: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], dict[str, Term]]
-"""``(logits [N, H, W, K], labels [N, H, W], where [N]) -> terms``."""
-
-LOSS_NAMES = ("cross_entropy", "dice", "focal")
-
-
-def segmentation_loss(
-    weights: Mapping[str, float],
-    *,
-    class_weights: jax.Array | None = None,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 2.0,
-) -> SegmentationLoss:
-    """A weighted sum of losses, each averaged over what it counts.
-
-    Args:
-      weights: factor of each loss by name, e.g. ``{"cross_entropy": 1.0, "dice": 0.5}``. Cross entropy and
-        focal loss are averaged over the pixels that are not void, Dice over the classes that each image
-        contains.
-      class_weights: float ``[K]`` for cross entropy and focal loss.
-      label_smoothing: for cross entropy.
-      focal_gamma: exponent of the focal loss.
-
-    Raises:
-      ValueError: for an unknown name, or none, or an option out of its range.
-
-    >>> loss = segmentation_loss({"cross_entropy": 1.0})
-    >>> terms = loss(jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 2, 2), jnp.int32), jnp.ones(1, bool))
-    >>> round(float(terms["cross_entropy"].mean()), 4)  # the logarithm of 4
-    1.3863
-    """
-    _check_loss_options(tuple(weights), label_smoothing, focal_gamma)
-
-    def cross_entropy(logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
-        losses = cross_entropy_loss(
-            logits,
-            labels,
-            ignore_index=VOID,
-            class_weights=class_weights,
-            label_smoothing=label_smoothing,
-            where=where,
-        )
-        counted = cross_entropy_weights(labels, ignore_index=VOID, class_weights=class_weights, where=where)
-        return sum_term(losses, weights=counted)
-
-    def dice(logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
-        present = present_classes(labels, logits.shape[-1], ignore_index=VOID, where=where)  # [N, K]
-        return sum_term(dice_loss(logits, labels, ignore_index=VOID, where=where), where=present)
-
-    def focal(logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
-        losses = focal_loss(
-            logits, labels, gamma=focal_gamma, ignore_index=VOID, class_weights=class_weights, where=where
-        )
-        counted = cross_entropy_weights(labels, ignore_index=VOID, class_weights=class_weights, where=where)
-        return sum_term(losses, weights=counted)
-
-    functions = {"cross_entropy": cross_entropy, "dice": dice, "focal": focal}
-
-    def loss(logits: jax.Array, labels: jax.Array, where: jax.Array) -> dict[str, Term]:
-        terms = {}
-        for name, factor in weights.items():
-            term = functions[name](logits, labels, where)
-            terms[name] = Term(factor * term.total, term.weight)
-        return terms
-
-    return loss
-
-
-def _check_loss_options(names: tuple[str, ...], label_smoothing: float, focal_gamma: float) -> None:
-    """Here and not only when the loss is traced: a script has made the folder of its run by then."""
-    unknown = sorted(set(names) - set(LOSS_NAMES))
-    if unknown or not names:
-        raise ValueError(
-            f"losses: got {', '.join(unknown) or 'none'}, expected some of {', '.join(LOSS_NAMES)}"
-        )
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
-    if focal_gamma < 0:
-        raise ValueError(f"focal_gamma: expected a number >= 0, got {focal_gamma}")
 
 
 def segmentation_task(
@@ -130,7 +42,7 @@ def segmentation_task(
     Args:
       model: called as ``model.apply(variables, images, train=...)``, gives logits ``[N, H, W, K]``. What it
         writes to the collection ``aux_logits`` in training are the logits of auxiliary heads.
-      loss: see :func:`segmentation_loss`.
+      loss: see :func:`jaxvision.tasks.segmentation_loss`.
       num_classes: K.
       image_size: (H, W) of the images that the parameters are initialised with; any other works later.
       frozen: path patterns of parameters that are not trained; their norms' statistics stay as well.
@@ -199,18 +111,25 @@ def segmentation_scores(counts: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def class_scores(matrix: np.ndarray, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row a class: name, IoU, pixels of the truth and of the prediction.
+def class_scores(
+    matrix: np.ndarray, class_names: tuple[str, ...], *, boundary: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """One row a class: name, IoU, precision, recall, pixels of the truth and of the prediction.
 
     Args:
       matrix: counts ``[K, K]``, rows truth, columns prediction.
       class_names: K names.
+      boundary: counts ``[K + 1, K + 1]`` of :func:`jaxvision.metrics.boundary_counts`, for a boundary IoU.
     """
-    scores = np.asarray(iou(matrix))
+    scores = {"iou": iou(matrix)}
+    if boundary is not None:
+        scores["boundary_iou"] = boundary_iou(boundary)
+    found = precision_recall_f1(matrix)
+    scores |= {"precision": found.precision, "recall": found.recall}
     return [
         {
             "class": name,
-            "iou": float(scores[index]),
+            **{score: float(values[index]) for score, values in scores.items()},
             "true_pixels": int(matrix[index].sum()),
             "predicted_pixels": int(matrix[:, index].sum()),
         }

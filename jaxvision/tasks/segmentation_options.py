@@ -1,11 +1,10 @@
-"""The data and the loss of a segmentation run, as options of a script."""
+"""The data of a segmentation run, as options of a script."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.data import (
@@ -29,7 +28,6 @@ from jaxvision.data import (
     train_batches,
 )
 from jaxvision.pictures import camvid_palette, digit_scenes_palette, voc_palette
-from jaxvision.tasks.segmentation import SegmentationLoss, segmentation_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,38 +138,3 @@ class SegmentationData:
         """The colours of the classes, uint8 [256, 3]."""
         palettes = {"digits": digit_scenes_palette, "camvid": camvid_palette}
         return palettes.get(self.source, voc_palette)()
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentationLossOptions:
-    """The loss: a sum of these, each times its factor."""
-
-    cross_entropy: float = 1.0
-    """Factor of the cross entropy."""
-    dice: float = 0.0
-    """Factor of the soft Dice loss over the classes that an image contains."""
-    focal: float = 0.0
-    """Factor of the focal loss."""
-    class_weights: tuple[float, ...] | None = None
-    """A weight for each class, for cross entropy and focal loss."""
-    label_smoothing: float = 0.0
-    """Label smoothing of the cross entropy."""
-    focal_gamma: float = 2.0
-    """Exponent of the focal loss."""
-
-    def build(self, num_classes: int) -> SegmentationLoss:
-        """The loss.
-
-        Raises:
-          ValueError: if all factors are 0, or there is not one weight a class.
-        """
-        weights = self.class_weights
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(f"--loss.class-weights: got {len(weights)} weights for {num_classes} classes")
-        factors = {"cross_entropy": self.cross_entropy, "dice": self.dice, "focal": self.focal}
-        return segmentation_loss(
-            {name: factor for name, factor in factors.items() if factor},
-            class_weights=None if weights is None else jnp.array(weights),
-            label_smoothing=self.label_smoothing,
-            focal_gamma=self.focal_gamma,
-        )

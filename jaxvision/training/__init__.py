@@ -44,6 +44,7 @@ from jaxvision.training.options import RunConfig as RunConfig
 from jaxvision.training.options import RunOptions as RunOptions
 from jaxvision.training.options import configure_devices as configure_devices
 from jaxvision.training.options import parse_command as parse_command
+from jaxvision.training.options import take_option as take_option
 from jaxvision.training.parallel import DATA_AXIS as DATA_AXIS
 from jaxvision.training.parallel import JitPlacement as JitPlacement
 from jaxvision.training.parallel import Placement as Placement

@@ -42,9 +42,8 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
 def _from_json(name: str, hint: Any, value: Any) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):  # "X | None" is the only kind
-        (hint,) = (option for option in options if option is not types.NoneType)
-        return None if value is None else _from_json(name, hint, value)
+    if origin in (typing.Union, types.UnionType):
+        return _from_one_of(name, hint, options, value)
     if dataclasses.is_dataclass(hint):
         return config_from_dict(typing.cast(type, hint), value)
     if origin is tuple and isinstance(value, list):
@@ -59,6 +58,23 @@ def _from_json(name: str, hint: Any, value: Any) -> Any:
         return float(value)
     expected = hint.__name__ if isinstance(hint, type) and not options else str(hint)
     raise ValueError(f"{name}: got {value!r}, expected {expected.replace('typing.', '')}")
+
+
+def _from_one_of(name: str, hint: Any, options: tuple[Any, ...], value: Any) -> Any:
+    if value is None and types.NoneType in options:
+        return None
+    kinds = [option for option in options if option is not types.NoneType]
+    for kind in kinds[:-1]:
+        try:
+            return _from_json(name, kind, value)
+        except ValueError:
+            continue
+    try:
+        return _from_json(name, kinds[-1], value)
+    except ValueError as error:
+        if len(kinds) == 1:
+            raise
+        raise ValueError(f"{name}: got {value!r}, expected {str(hint).replace('typing.', '')}") from error
 
 
 def save_config(path: Path, config: Any) -> None:

@@ -62,6 +62,7 @@ class RunOptions:
 
 RESUMABLE = (
     "data.workers",  # changes nothing in the batches
+    "report",  # how the trained network is looked at
     "run.name",
     "run.folder",
     "run.steps",
@@ -110,8 +111,8 @@ def parse_command(
     """
     import tyro
 
-    rest, base_file = _take_option(list(arguments), "--config")
-    rest, folder = _take_option(rest, "--resume")
+    rest, base_file = take_option(list(arguments), "--config")
+    rest, folder = take_option(rest, "--resume")
     if base_file is not None and folder is not None:
         raise ValueError("--config starts a new run and --resume goes on with one; give one of them")
     if folder is not None:
@@ -136,8 +137,15 @@ def parse_command(
     return config, folder
 
 
-def _take_option(arguments: list[str], name: str) -> tuple[list[str], Path | None]:
-    """Takes ``--name PATH`` or ``--name=PATH`` out of a command line."""
+def take_option(arguments: list[str], name: str) -> tuple[list[str], Path | None]:
+    """Takes ``--name PATH`` or ``--name=PATH`` out of a command line.
+
+    Returns:
+      The other words, and the path or None.
+
+    Raises:
+      ValueError: if nothing follows the name.
+    """
     for index, word in enumerate(arguments):
         if word.startswith(f"{name}="):
             return arguments[:index] + arguments[index + 1 :], Path(word.split("=", 1)[1])

@@ -39,15 +39,15 @@ from jaxvision.weights.readers import without_prefix as without_prefix
 from jaxvision.weights.readers import write_safetensors as write_safetensors
 from jaxvision.weights.resnet import resnet_backbone_rules as resnet_backbone_rules
 from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifier_rules
-from jaxvision.weights.smp import SMP_UNUSED as SMP_UNUSED
-from jaxvision.weights.smp import smp_linknet_rules as smp_linknet_rules
-from jaxvision.weights.smp import smp_unet_rules as smp_unet_rules
-from jaxvision.weights.smp import smp_unetplusplus_rules as smp_unetplusplus_rules
 from jaxvision.weights.segmentation import AUX_CLASSIFIER as AUX_CLASSIFIER
 from jaxvision.weights.segmentation import deeplabv3_mobilenet_v3_rules as deeplabv3_mobilenet_v3_rules
 from jaxvision.weights.segmentation import deeplabv3_resnet_rules as deeplabv3_resnet_rules
 from jaxvision.weights.segmentation import fcn_resnet_rules as fcn_resnet_rules
 from jaxvision.weights.segmentation import lraspp_mobilenet_v3_rules as lraspp_mobilenet_v3_rules
+from jaxvision.weights.smp import SMP_UNUSED as SMP_UNUSED
+from jaxvision.weights.smp import smp_linknet_rules as smp_linknet_rules
+from jaxvision.weights.smp import smp_unet_rules as smp_unet_rules
+from jaxvision.weights.smp import smp_unetplusplus_rules as smp_unetplusplus_rules
 from jaxvision.weights.smp_context import SMP_UNUSED_STAGES as SMP_UNUSED_STAGES
 from jaxvision.weights.smp_context import smp_deeplabv3_rules as smp_deeplabv3_rules
 from jaxvision.weights.smp_context import (
