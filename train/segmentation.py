@@ -215,7 +215,7 @@ def train(config: Config, resumed: Path | None) -> int:
     write_run_weights(folder, config, variables, test_source.class_names)
     records = training.read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
-    report(config, folder, model, variables, test_source, placement)
+    report(config, folder, model, variables, test_source, placement, part="test")
     return 0
 
 
@@ -243,8 +243,10 @@ def report(
     variables: Any,
     source: Any,
     placement: training.Placement,
+    *,
+    part: str,
 ) -> None:
-    """Evaluates on the test images and writes scores, tables and pictures into a folder."""
+    """Evaluates on a part of the data and writes scores, tables and pictures into a folder."""
     loss = config.loss.build(source.num_classes)
     evaluation = evaluate_source(
         model, loss, variables, source, placement, data=config.data, options=config.report
@@ -256,7 +258,7 @@ def report(
         return jnp.argmax(logits, axis=-1)
 
     names, palette = source.class_names, config.data.palette()
-    write_evaluation(folder, evaluation, source, segment, data=config.data, class_names=names)
+    write_evaluation(folder, evaluation, source, segment, data=config.data, class_names=names, part=part)
     # Spread over the source: neighbouring images are often frames of one video.
     chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round()
     examples = list(segmented_examples(segment, source, chosen, data=config.data))
@@ -292,7 +294,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         print(f"the classes were {name_some(names)}, in this data they are {name_some(source.class_names)}")
     config = dataclasses.replace(trained, data=options.data, report=options.report)
     model = zoo.create(config.model.name, **model_fields(config.model, len(names)))
-    report(config, options.out, model, weights.read_variables(options.weights), source, placement)
+    variables = weights.read_variables(options.weights)
+    report(config, options.out, model, variables, source, placement, part=options.part)
     return 0
 
 

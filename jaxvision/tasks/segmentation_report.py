@@ -102,6 +102,7 @@ def write_evaluation(
     *,
     data: SegmentationData,
     class_names: Sequence[str],
+    part: str,
 ) -> None:
     """Writes ``scores.json``, ``classes.csv``, ``confusion.png`` and ``worst.png``, and prints the table.
 
@@ -112,6 +113,7 @@ def write_evaluation(
       segment: compiled, ``[1, H, W, 3]`` float32 -> ``[1, H, W]`` labels.
       data: how images are prepared.
       class_names: by index.
+      part: of the data set, for the title.
     """
     names = tuple(class_names)
     rows = class_scores(evaluation.confusion, names, boundary=evaluation.boundary)
@@ -132,7 +134,7 @@ def write_evaluation(
             captions=captions,
         )
     headings = {name: heading for name, heading in HEADINGS.items() if name in rows[0]}
-    print_table(f"{folder}: {len(source)} test images", rows, evaluation.scores, headings=headings)
+    print_table(f"{folder}: {len(source)} {part} images", rows, evaluation.scores, headings=headings)
 
 
 def segmented_examples(

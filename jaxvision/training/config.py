@@ -43,7 +43,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
 def _from_json(name: str, hint: Any, value: Any) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _from_one_of(name, hint, options, value)
+        return _from_one_of(name, options, value)
     if dataclasses.is_dataclass(hint):
         return config_from_dict(typing.cast(type, hint), value)
     if origin is tuple and isinstance(value, list):
@@ -60,21 +60,20 @@ def _from_json(name: str, hint: Any, value: Any) -> Any:
     raise ValueError(f"{name}: got {value!r}, expected {expected.replace('typing.', '')}")
 
 
-def _from_one_of(name: str, hint: Any, options: tuple[Any, ...], value: Any) -> Any:
+def _from_one_of(name: str, options: tuple[Any, ...], value: Any) -> Any:
+    """The first of several types that takes the value."""
     if value is None and types.NoneType in options:
         return None
     kinds = [option for option in options if option is not types.NoneType]
-    for kind in kinds[:-1]:
+    if len(kinds) == 1:
+        return _from_json(name, kinds[0], value)
+    for kind in kinds:
         try:
             return _from_json(name, kind, value)
         except ValueError:
             continue
-    try:
-        return _from_json(name, kinds[-1], value)
-    except ValueError as error:
-        if len(kinds) == 1:
-            raise
-        raise ValueError(f"{name}: got {value!r}, expected {str(hint).replace('typing.', '')}") from error
+    expected = " or ".join(str(kind).replace("typing.", "") for kind in kinds)
+    raise ValueError(f"{name}: got {value!r}, expected {expected}")
 
 
 def save_config(path: Path, config: Any) -> None:

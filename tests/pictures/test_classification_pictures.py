@@ -58,6 +58,19 @@ def test_cells_hold_shares_of_the_truth_and_counts(tmp_path, figures):
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
+def test_pixels_are_written_as_shares(tmp_path, figures):
+    counts = np.array([[10**9, 0, 0], [10**6 - 1, 10**9, 1], [3, 0, 2997]])
+    confusion_picture(counts, tmp_path / "a.png", class_names=["ant", "bee", "cat"], in_percent=True)
+    # One of a thousand million is nothing to write of, and what is not all is not written as all.
+    assert texts(figures[0].axes[0]) == {
+        (0, 0): "100",
+        (1, 0): "0.1",
+        (1, 1): "99.9",
+        (2, 0): "0.1",
+        (2, 2): "99.9",
+    }
+
+
 @pytest.mark.parametrize(
     "num_classes", [1, 2, 12, 61, *(pytest.param(count, marks=pytest.mark.slow) for count in (40, 200))]
 )

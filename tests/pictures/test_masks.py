@@ -91,9 +91,25 @@ def test_contact_sheet_titles_and_long_legends():
     assert one.shape[1] == 216
 
 
+def test_captions_stand_above_their_rows():
+    rows = [make_row(), make_row()]
+    plain = contact_sheet(rows, class_names=["a", "b"], palette=PALETTE)
+    captioned = contact_sheet(rows, class_names=["a", "b"], palette=PALETTE, captions=["first", "x" * 500])
+    line = (captioned.shape[0] - plain.shape[0]) // 2
+    assert captioned.shape == (plain.shape[0] + 2 * line, *plain.shape[1:])
+    np.testing.assert_array_equal(captioned[:line], plain[:line])  # the titles
+    assert (captioned[line : 2 * line, :100] < 128).any()  # ink
+    blank = contact_sheet(rows, class_names=["a", "b"], palette=PALETTE, captions=["", ""])
+    np.testing.assert_array_equal(blank[-line:], captioned[-line:])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda: contact_sheet([make_row()], class_names=[], palette=PALETTE, captions=["a", "b"]),
+            "got 2 captions for 1 rows",
+        ),
         (lambda: write_png("a.png", np.zeros((2, 3, 3))), r"image: got float64 \[2, 3, 3\]"),
         (lambda: write_png("a.png", np.zeros((2, 3, 4), np.uint8)), r"image: got uint8 \[2, 3, 4\]"),
         (lambda: contact_sheet([], class_names=[], palette=PALETTE), "got no rows"),

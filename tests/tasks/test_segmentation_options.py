@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision.tasks import SegmentationData, SegmentationLossOptions
+from jaxvision.tasks import SegmentationData
 
 
 def test_digits_have_three_disjoint_parts():
@@ -52,10 +52,3 @@ def test_scaled_images_are_cropped_to_the_size():
         changed = transform(record, np.random.default_rng(seed))
         assert changed["image"].shape == (16, 24, 3)
         assert changed["mask"].shape == (16, 24)
-
-
-def test_the_loss_needs_one_weight_a_class():
-    with pytest.raises(ValueError, match="got 2 weights for 3 classes"):
-        SegmentationLossOptions(class_weights=(1.0, 2.0)).build(3)
-    with pytest.raises(ValueError, match="got none"):
-        SegmentationLossOptions(cross_entropy=0.0).build(3)

@@ -74,7 +74,7 @@ def run(script, tmp_path_factory):
 def test_a_run_leaves_everything_behind(run):
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "metrics.jsonl", "events", "checkpoints", "curves.png", "predictions.png"),
-        *("classes.csv", "scores.json", "weights.safetensors"),
+        *("classes.csv", "scores.json", "weights.safetensors", "confusion.png", "worst.png"),
     }
     records = read_json_lines(run / "metrics.jsonl")
     assert [r["step"] for r in records if r["kind"] == "train"] == [2, 4, 6]
@@ -83,8 +83,10 @@ def test_a_run_leaves_everything_behind(run):
         rows = list(csv.DictReader(file))
     assert len(rows) == 11
     assert sum(int(row["true_pixels"]) for row in rows) == 10 * 32 * 32
-    assert 0 <= json.loads((run / "scores.json").read_text())["mean_iou"] <= 1
-    for picture in ("curves.png", "predictions.png"):
+    assert set(rows[0]) > {"class", "iou", "boundary_iou", "precision", "recall", "predicted_pixels"}
+    scores = json.loads((run / "scores.json").read_text())
+    assert 0 <= scores["mean_iou"] <= 1 and 0 <= scores["mean_boundary_iou"] <= 1
+    for picture in ("curves.png", "predictions.png", "confusion.png", "worst.png"):
         with Image.open(run / picture) as image:
             assert min(image.size) > 200
     variables = read_variables(run / "weights.safetensors")
@@ -109,6 +111,60 @@ def test_a_resumed_run_is_bit_equal_and_logs_each_step_once(script, run, tmp_pat
     assert all(np.array_equal(first[name], second[name]) for name in first)
     steps = [r["step"] for r in read_json_lines(tmp_path / "b" / "metrics.jsonl") if r["kind"] == "train"]
     assert steps == [2, 4, 6]
+
+
+def test_class_weights_by_a_rule_are_kept_as_numbers(script, tmp_path, capsys):
+    """So that a resumed run, and one that repeats it, weigh alike though the data may have grown."""
+    more = ["--loss.class-weights", "median", "--loss.class-weight-images", "12", "--loss.lovasz", "1"]
+    assert script.main(_options(tmp_path, "w", *more, steps=2)) == 0
+    shown = capsys.readouterr().out
+    assert "class weights: 12 of 12 masks counted" in shown
+    assert "class weights (median): background 0." in shown
+    kept = json.loads((tmp_path / "w" / "config.json").read_text())["loss"]["class_weights"]
+    assert len(kept) == 11 and kept[0] == min(kept)
+    arguments = ["--resume", str(tmp_path / "w"), "--run.steps", "4"]
+    config, _ = parse_command(script.Config, arguments, description="", program="")
+    assert config.loss.class_weights == tuple(kept)
+    assert script.resolve_loss(config.loss, None) is config.loss  # no mask is looked at
+    with pytest.raises(ValueError, match=r"another run:\n  loss\.class_weights"):
+        script.main(["--resume", str(tmp_path / "w"), "--loss.class-weights", "log"])
+
+
+def test_an_evaluation_repeats_the_scores_of_the_run(script, run, tmp_path):
+    weights, out = str(run / "weights.safetensors"), tmp_path / "out"
+    assert script.main(["evaluate", "--weights", weights, "--out", str(out), "--devices", "1"]) == 0
+    names = {"scores.json", "classes.csv", "confusion.png", "worst.png", "predictions.png"}
+    assert {path.name for path in out.iterdir()} == names
+    first, second = (json.loads((folder / "scores.json").read_text()) for folder in (run, out))
+    assert second == pytest.approx(first, rel=1e-5)
+    assert (out / "classes.csv").read_text() == (run / "classes.csv").read_text()
+
+
+def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys):
+    arguments = ["evaluate", "--weights", str(run / "weights.safetensors"), "--devices", "1"]
+    more = ["--part", "val", "--data.eval-scenes", "3", "--report.worst", "0", "--report.no-boundary-iou"]
+    assert script.main([*arguments, "--out", str(tmp_path / "val"), *more]) == 0
+    assert not (tmp_path / "val" / "worst.png").exists()
+    assert "mean_boundary_iou" not in json.loads((tmp_path / "val" / "scores.json").read_text())
+    assert "3 val images" in " ".join(capsys.readouterr().out.split())
+    data = ["--data.source", "folder", "--data.root", str(two_classes)]
+    with pytest.raises(ValueError, match=r"a network of 11 classes .* but the data has 2 \(sky, ground\)"):
+        script.main([*arguments, *data])
+    names = "\n".join(f"class {index}" for index in range(11))
+    (two_classes / "classes.txt").write_text(names)
+    assert script.main([*arguments, *data, "--out", str(tmp_path / "other")]) == 0
+    assert "the classes were background, digit 0" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"not the weights\.safetensors of a run"):
+        script.main(["evaluate", "--weights", str(run / "config.json")])
+
+
+def test_a_mask_with_a_strange_class_ends_the_run_with_its_name(script, two_classes, tmp_path):
+    """The folder reader looks at each mask, and so does the script for sources that do not."""
+    (two_classes / "classes.txt").write_text("sky\n")
+    options = ("--data.source", "folder", "--data.root", str(two_classes), "--loss.class-weights", "log")
+    with pytest.raises(ValueError, match=r"\.png: class index out of range: 1"):
+        script.main(_options(tmp_path, "strange", *options))
+    assert not (tmp_path / "strange").exists()
 
 
 def test_predictions_of_own_images(script, run, tmp_path):
@@ -164,6 +220,9 @@ def test_a_run_without_a_name_gets_the_next_number(script, tmp_path):
         (["--loss.label-smoothing", "2"], "label_smoothing"),
         (["--loss.focal-gamma", "-1"], "focal_gamma"),
         (["--loss.class-weights", "1", "2"], "got 2 weights for 11 classes"),
+        (["--loss.class-weights", *["0"] * 11], "one above 0"),
+        (["--loss.lovasz", "-1"], "lovasz: expected a factor >= 0"),
+        (["--loss.ohem-threshold", "2"], "ohem_threshold"),
         (["--data.source", "voc"], "needs --data.root"),
         (["--data.source", "voc", "--data.root", "absent"], "no such folder"),
         (["--data.train-scenes", "4"], "batch"),

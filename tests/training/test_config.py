@@ -42,6 +42,21 @@ def test_absent_fields_keep_their_defaults():
     assert config_from_dict(Run, {"model": {"name": "vgg"}}) == Run(model=Model("vgg"))
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    weights: tuple[float, ...] | Literal["median", "log"] | None = None
+
+
+def test_a_field_of_several_types():
+    for value in (None, (1.0, 2.0), (), "median"):
+        assert config_from_dict(Choice, config_to_dict(Choice(value))) == Choice(value)
+    for value in ("mean", ["a"], 3):
+        with pytest.raises(
+            ValueError, match=r"Choice\.weights: got .*, expected tuple\[float, \.\.\.\] or Lit"
+        ):
+            config_from_dict(Choice, {"weights": value})
+
+
 def test_bad_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         load_config(Run, tmp_path / "absent.json")
