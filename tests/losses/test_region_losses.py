@@ -2,6 +2,9 @@
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -361,3 +364,43 @@ def test_other_wrong_arguments_raise() -> None:
         losses.lovasz_hinge_loss(jnp.zeros(3), jnp.zeros(3))
     with pytest.raises(ValueError, match="floating"):
         losses.hard_examples(jnp.zeros(3, int), 1)
+
+
+SHARDED = """
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxvision import losses
+
+rng = np.random.default_rng(0)
+logits = jnp.asarray(rng.normal(0, 2, (16, 5, 6, 4)), jnp.float32)
+labels = jnp.asarray(np.where(rng.random((16, 5, 6)) < 0.2, 255, rng.integers(0, 4, (16, 5, 6))), jnp.int32)
+labels = labels.at[:2].set(255)  # the first device has nothing
+
+def run(x, y):
+    def total(x):
+        hard = losses.hard_pixels(x, y, threshold=0.2, min_kept=5, ignore_index=255)
+        entropy = losses.cross_entropy_loss(x, y, ignore_index=255)
+        region = losses.lovasz_softmax_loss(x, y, ignore_index=255, over_batch=True).sum()
+        dice = losses.generalised_dice_loss(x, y, ignore_index=255, over_batch=True)
+        return losses.sum_term(entropy, where=hard).mean() + region + dice, hard
+    return jax.value_and_grad(total, has_aux=True)(x)
+
+assert jax.device_count() == 8
+split = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+one = jax.jit(run)(logits, labels)
+many = jax.jit(run)(jax.device_put(logits, split), jax.device_put(labels, split))
+for ours, theirs in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_choose_and_sort_as_one() -> None:
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(
+        [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout.strip() == "equal", result.stderr
