@@ -6,7 +6,6 @@ from jaxvision.segmentation.deeplabv3plus import DeepLabV3Plus as DeepLabV3Plus
 from jaxvision.segmentation.dilated_fcn import DilatedFCN as DilatedFCN
 from jaxvision.segmentation.fcn import FCN as FCN
 from jaxvision.segmentation.fcn import bilinear_upsample as bilinear_upsample
-from jaxvision.segmentation.fcn import initialise_from_classifier as initialise_from_classifier
 from jaxvision.segmentation.heads import FCNHead as FCNHead
 from jaxvision.segmentation.linknet import LinkNet as LinkNet
 from jaxvision.segmentation.linknet import LinkNetBlock as LinkNetBlock
