@@ -48,6 +48,12 @@ from jaxvision.layers.norm import RMSNorm as RMSNorm
 from jaxvision.layers.patch_embed import PatchEmbed as PatchEmbed
 from jaxvision.layers.positions import LearnedPositions as LearnedPositions
 from jaxvision.layers.pyramid import FeaturePyramid as FeaturePyramid
+from jaxvision.layers.recurrent import GRU as GRU
+from jaxvision.layers.recurrent import LSTM as LSTM
+from jaxvision.layers.recurrent import RNN as RNN
+from jaxvision.layers.recurrent_conv import ConvLSTM as ConvLSTM
+from jaxvision.layers.recurrent_initializers import gate_initializer as gate_initializer
+from jaxvision.layers.recurrent_initializers import uniform_of_width as uniform_of_width
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.residual import DarknetBlock as DarknetBlock

@@ -37,6 +37,7 @@ from jaxvision.weights.readers import read_variables as read_variables
 from jaxvision.weights.readers import read_weights as read_weights
 from jaxvision.weights.readers import without_prefix as without_prefix
 from jaxvision.weights.readers import write_safetensors as write_safetensors
+from jaxvision.weights.recurrent import recurrent_rules as recurrent_rules
 from jaxvision.weights.resnet import resnet_backbone_rules as resnet_backbone_rules
 from jaxvision.weights.resnet import resnet_classifier_rules as resnet_classifier_rules
 from jaxvision.weights.segmentation import AUX_CLASSIFIER as AUX_CLASSIFIER
