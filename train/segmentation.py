@@ -4,8 +4,9 @@ Train a U-Net on the embedded digit scenes:
 
     python train/segmentation.py
 
-Train on a folder (camvid, voc, or folder with images/ and masks/):
+Train on a folder (labelme, voc, voc_aug, cityscapes, coco, ade20k, camvid; folder: images/ and masks/):
 
+    python train/segmentation.py --data.source labelme --data.root my_labelme
     python train/segmentation.py --data.source camvid --data.root CamVid --data.size 180 240
 
 Weigh rare classes, and add a loss of regions:

@@ -1,4 +1,4 @@
-"""Folders of images and masks on disk: the VOC layout, the CamVid layout, and plain images/ + masks/.
+"""Folders of images and masks of indices: the VOC layout, the CamVid layout, and plain images/ + masks/.
 
 A reader is a random-access source: ``len(folder)`` records, ``folder[index]`` reads one as a dict of
 
@@ -7,21 +7,28 @@ A reader is a random-access source: ``len(folder)`` records, ``folder[index]`` r
 * ``name`` str, the file name without its ending.
 
 What can be known from names is checked when a reader is made: folders, lists, pairs. Pixels are checked when
-a record is read; :func:`check_source` reads all of them at once and reports every broken file.
+a record is read; :func:`jaxvision.data.check_source` reads all of them at once and reports every broken file.
 """
 
 import operator
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxvision.core import name_some
-from jaxvision.data.image_files import IMAGE_SUFFIXES, VOID, read_image, read_mask
-from jaxvision.data.records import Source
+from jaxvision.data.file_lists import (
+    Problems,
+    files_by_stem,
+    hash_split,
+    listed_names,
+    listed_pairs,
+    read_lines,
+    require_partners,
+    stem_of,
+)
+from jaxvision.data.image_files import VOID, read_image, read_mask
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -30,7 +37,6 @@ __all__ = [
     "ImageMaskFolder",
     "SegmentationFolder",
     "VOCSegmentation",
-    "check_source",
 ]
 
 VOC_CLASSES = (
@@ -48,42 +54,84 @@ CAMVID_CLASSES = (
 
 
 class SegmentationFolder:
-    """Pairs of image and mask files; what the three layouts below have in common.
+    """Pairs of image and annotation files; what the readers of all layouts have in common.
+
+    A reader of masks that are no files of class indices overrides ``read_mask_of``.
 
     Args:
-      pairs: (name, image file, mask file) of each record.
+      pairs: (name, image file, file that holds the mask) of each record.
       class_names: names by class index.
       void: value in the mask files that stands for void (255 always does as well).
+      broken: what is wrong with the records that were left out.
+
+    Attributes:
+      pairs: as above.
+      class_names: as above.
+      broken: as above, one text each.
 
     Raises:
-      ValueError: if there is no pair, no class, or more than 255 classes.
+      ValueError: if there is no pair, no class, more than 255 classes or two of one name.
     """
 
     def __init__(
-        self, pairs: Iterable[tuple[str, Path, Path]], *, class_names: Sequence[str], void: int = VOID
+        self,
+        pairs: Iterable[tuple[str, Path, Path]],
+        *,
+        class_names: Sequence[str],
+        void: int = VOID,
+        broken: Sequence[str] = (),
     ) -> None:
         self.pairs = tuple(pairs)
         self.class_names = tuple(class_names)
+        self.broken = tuple(broken)
         self._void = void
         if not self.pairs:
             raise ValueError(
                 "no pair of image and mask, expected at least one; look at the list or the folder"
+                + "".join(f"\n  {problem}" for problem in self.broken[:5])
             )
         if not 1 <= self.num_classes <= VOID:
             raise ValueError(f"class_names: got {self.num_classes} names, expected 1 to {VOID}")
+        twice = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
+        if twice:
+            raise ValueError(f"class_names: {name_some(twice)} more than once; give each class its own name")
 
     @property
     def num_classes(self) -> int:
         """Number of classes, void not counted."""
         return len(self.class_names)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each record."""
+        return tuple(name for name, _, _ in self.pairs)
+
+    def picture_of(self, index: int) -> Path:
+        """The file that holds the picture of a record."""
+        return self.pairs[index][1]
+
+    def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image uint8 [H, W, 3] and the mask uint8 [H, W] of a record."""
+        image = read_image(self.pairs[index][1])
+        return image, self.read_mask_of(index, image.shape[:2])
+
+    def read_mask_of(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """The mask of a record, uint8 [H, W].
+
+        Args:
+          index: of the record.
+          size: height and width of its image.
+        """
+        del size  # of use to masks that are drawn
+        return read_mask(self.pairs[index][2], num_classes=self.num_classes, void=self._void)
+
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        name, image_path, mask_path = self.pairs[operator.index(index)]
-        image = read_image(image_path)
-        mask = read_mask(mask_path, num_classes=self.num_classes, void=self._void)
+        index = range(len(self))[operator.index(index)]
+        name, image_path, mask_path = self.pairs[index]
+        image, mask = self.read_pair(index)
         if image.shape[:2] != mask.shape:
             height, width = image.shape[:2]
             raise ValueError(
@@ -104,19 +152,26 @@ class VOCSegmentation(SegmentationFolder):
       root: the folder that holds the three, e.g. ``VOCdevkit/VOC2012``.
       split: which list, e.g. "train", "val" or "trainval".
       class_names: other classes than VOC's, for a folder of your own in this layout.
+      skip_broken: leaves out listed names without image or mask, and keeps them in ``broken``.
 
     Raises:
       FileNotFoundError: if a folder or the list is missing.
       ValueError: if the list is empty or names an image or mask that is missing.
     """
 
-    def __init__(self, root: str | Path, split: str, *, class_names: Sequence[str] = VOC_CLASSES) -> None:
-        root = Path(root)
-        names = _listed_names(root / "ImageSets" / "Segmentation" / f"{split}.txt")
-        pairs = _listed_pairs(
-            [(name, name) for name in names], root / "JPEGImages", root / "SegmentationClass"
-        )
-        super().__init__(pairs, class_names=class_names)
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        class_names: Sequence[str] = VOC_CLASSES,
+        skip_broken: bool = False,
+    ) -> None:
+        root, problems = Path(root), Problems(skip=skip_broken)
+        names = listed_names(root / "ImageSets" / "Segmentation" / f"{split}.txt")
+        stems = [(name, name) for name in names]
+        pairs = listed_pairs(stems, root / "JPEGImages", root / "SegmentationClass", problems)
+        super().__init__(pairs, class_names=class_names, broken=problems.found)
 
 
 class CamVidFolder(SegmentationFolder):
@@ -130,25 +185,33 @@ class CamVidFolder(SegmentationFolder):
       root: the folder that holds them.
       split: "train", "val" or "test".
       class_names: other classes than CamVid's; the value after the last one is void.
+      skip_broken: leaves out listed names without image or mask, and keeps them in ``broken``.
 
     Raises:
       FileNotFoundError: if a folder or the list is missing.
       ValueError: if the list is empty, has a line of another form, or names a file that is missing.
     """
 
-    def __init__(self, root: str | Path, split: str, *, class_names: Sequence[str] = CAMVID_CLASSES) -> None:
-        root = Path(root)
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        class_names: Sequence[str] = CAMVID_CLASSES,
+        skip_broken: bool = False,
+    ) -> None:
+        root, problems = Path(root), Problems(skip=skip_broken)
         list_path = root / f"{split}.txt"
         stems = []
-        for line in _lines(list_path):
+        for line in read_lines(list_path):
             words = line.split()
             if len(words) > 2:
                 raise ValueError(
                     f"{list_path}: line {line!r}, expected a name, or an image path and a mask path"
                 )
-            stems.append((_stem(words[0]), _stem(words[-1])))
-        pairs = _listed_pairs(stems, root / split, root / f"{split}annot")
-        super().__init__(pairs, class_names=class_names, void=len(class_names))
+            stems.append((stem_of(words[0]), stem_of(words[-1])))
+        pairs = listed_pairs(stems, root / split, root / f"{split}annot", problems)
+        super().__init__(pairs, class_names=class_names, void=len(class_names), broken=problems.found)
 
 
 class ImageMaskFolder(SegmentationFolder):
@@ -162,6 +225,8 @@ class ImageMaskFolder(SegmentationFolder):
       val_fraction: share of the images that go to "val" where there are no lists.
       seed: another seed gives another split.
       void: value in the masks that stands for void, beside 255.
+      skip_broken: leaves out images without mask, masks without image and listed names without either, and
+        keeps them in ``broken``.
 
     Raises:
       FileNotFoundError: if a folder is missing, or there are neither ``class_names`` nor ``classes.txt``.
@@ -178,157 +243,27 @@ class ImageMaskFolder(SegmentationFolder):
         val_fraction: float = 0.2,
         seed: int = 0,
         void: int = VOID,
+        skip_broken: bool = False,
     ) -> None:
-        root = Path(root)
-        images, masks = _files_by_stem(root / "images"), _files_by_stem(root / "masks")
-        _require_partners(images.keys() - masks.keys(), "image without mask", root / "masks")
-        _require_partners(masks.keys() - images.keys(), "mask without image", root / "images")
+        root, problems = Path(root), Problems(skip=skip_broken)
+        images, masks = files_by_stem(root / "images"), files_by_stem(root / "masks")
+        require_partners(images.keys() - masks.keys(), "image without mask", root / "masks", problems)
+        require_partners(masks.keys() - images.keys(), "mask without image", root / "images", problems)
         if class_names is None:
             if not (root / "classes.txt").is_file():
                 raise FileNotFoundError(
                     f"{root / 'classes.txt'}: no such file; write one class name a line, the first for "
                     "index 0, or give class_names"
                 )
-            class_names = _lines(root / "classes.txt")
-        names = sorted(images)
+            class_names = read_lines(root / "classes.txt")
+        names = sorted(images.keys() & masks.keys())
         if split is not None and (root / f"{split}.txt").is_file():
-            names = _listed_names(root / f"{split}.txt")
-            _require_partners(set(names) - images.keys(), "name without image", root / f"{split}.txt")
-        elif split is not None:
-            names = _hash_split(names, split, val_fraction, seed)
-        super().__init__(
-            [(name, images[name], masks[name]) for name in names], class_names=class_names, void=void
-        )
-
-
-def check_source(source: Source) -> dict[str, int]:
-    """Reads every record of a source and reports all that are broken at once.
-
-    Args:
-      source: a folder reader, or any source of records with ``image`` and ``mask``.
-
-    Returns:
-      Number of pixels of each class name (of each index, where the source has no ``class_names``), and of
-      "void": a class with 0 pixels is worth a look.
-
-    Raises:
-      ValueError: with one line for each broken file; or if all masks hold nothing but 0 and 255.
-    """
-    counts = np.zeros(VOID + 1, np.int64)
-    problems = []
-    for index in range(len(source)):
-        try:
-            counts += np.bincount(source[index]["mask"].ravel(), minlength=VOID + 1)
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
-    if problems:
-        listing = "\n".join(f"  {problem}" for problem in problems)
-        raise ValueError(f"{len(problems)} of {len(source)} records are broken:\n{listing}")
-    names = getattr(source, "class_names", None) or [str(index) for index in range(VOID)]
-    if counts[VOID] and not counts[1:VOID].any() and len(names) > 1:
-        raise ValueError(
-            "all masks hold nothing but 0 and 255, and 255 is void: if 255 was meant as a class, "
-            "save it as its index (1) instead"
-        )
-    return {name: int(count) for name, count in zip(names, counts[:VOID], strict=False)} | {
-        "void": int(counts[VOID])
-    }
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such folder; check the root and the layout")
-    return path
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file that are not blank."""
-    if not path.is_file():
-        _folder(path.parent)
-        near = sorted(other.name for other in path.parent.glob("*.txt"))
-        raise FileNotFoundError(f"{path}: no such list; the folder holds {', '.join(near) or 'none'}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"{path}: the list is empty, expected one entry a line")
-    return lines
-
-
-def _stem(text: str) -> str:
-    """File name without folders, and without the ending where it is a picture's: names may hold dots."""
-    name = text.replace("\\", "/").rsplit("/", 1)[-1]
-    path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name
-
-
-def _listed_names(path: Path) -> list[str]:
-    names = [_stem(line) for line in _lines(path)]
-    _require_unique(names, path)
-    return names
-
-
-def _require_unique(names: Iterable[str], path: Path) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{path}: listed more than once: {name_some(twice)}; keep one line each")
-
-
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """Picture files of a folder by name without ending; hidden files and other kinds are passed over."""
-    files: dict[str, Path] = {}
-    for path in sorted(_folder(folder).iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise ValueError(
-                f"{folder}: {files[path.stem].name} and {path.name} share a name; remove one of them"
+            names = listed_names(root / f"{split}.txt")
+            require_partners(
+                set(names) - images.keys(), "name without image", root / f"{split}.txt", problems
             )
-        files[path.stem] = path
-    if not files:
-        raise ValueError(f"{folder}: no picture in it, expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return files
-
-
-def _listed_pairs(
-    stems: Sequence[tuple[str, str]], image_folder: Path, mask_folder: Path
-) -> list[tuple[str, Path, Path]]:
-    """(image stem, mask stem) of a list -> (name, image file, mask file)."""
-    images, masks = _files_by_stem(image_folder), _files_by_stem(mask_folder)
-    _require_unique([image for image, _ in stems], image_folder)
-    _require_partners(
-        {image for image, mask in stems if image not in images and mask in masks},
-        "mask without image",
-        image_folder,
-    )
-    _require_partners(
-        {mask for image, mask in stems if mask not in masks and image in images},
-        "image without mask",
-        mask_folder,
-    )
-    _require_partners(
-        {image for image, _ in stems if image not in images}, "listed without image and mask", image_folder
-    )
-    return [(image, images[image], masks[mask]) for image, mask in stems]
-
-
-def _require_partners(missing: Iterable[str], what: str, where: Path) -> None:
-    names = sorted(missing)
-    if names:
-        raise ValueError(
-            f"{where}: {what}: {name_some(names)}; add the missing files or remove these "
-            f"({len(names)} in all)"
-        )
-
-
-def _hash_split(names: Sequence[str], split: str, val_fraction: float, seed: int) -> list[str]:
-    if split not in ("train", "val"):
-        raise ValueError(
-            f"split: got {split!r}, expected 'train' or 'val'; "
-            f"another split needs a list {split}.txt in the root"
-        )
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction: got {val_fraction}, expected more than 0 and less than 1")
-    if len(names) < 2:
-        raise ValueError(f"split: got {len(names)} image, expected at least 2 to split; take split=None")
-    order = sorted(names, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
-    held_out = set(order[: min(max(round(val_fraction * len(names)), 1), len(names) - 1)])
-    return [name for name in names if (name in held_out) == (split == "val")]
+            names = [name for name in names if name in images and name in masks]
+        elif split is not None:
+            names = hash_split(names, split, val_fraction=val_fraction, seed=seed)
+        pairs = [(name, images[name], masks[name]) for name in names]
+        super().__init__(pairs, class_names=class_names, void=void, broken=problems.found)

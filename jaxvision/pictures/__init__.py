@@ -8,6 +8,7 @@ from jaxvision.pictures.masks import write_png as write_png
 from jaxvision.pictures.mistakes import mistakes_sheet as mistakes_sheet
 from jaxvision.pictures.mistakes import worst_mistakes as worst_mistakes
 from jaxvision.pictures.palettes import camvid_palette as camvid_palette
+from jaxvision.pictures.palettes import cityscapes_palette as cityscapes_palette
 from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_palette
 from jaxvision.pictures.palettes import voc_palette as voc_palette
 from jaxvision.pictures.predictions import predictions_sheet as predictions_sheet

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["camvid_palette", "digit_scenes_palette", "voc_palette"]
+__all__ = ["camvid_palette", "cityscapes_palette", "digit_scenes_palette", "voc_palette"]
 
 _VOID_COLOUR = (224, 224, 192)  # as in VOC
 
@@ -39,6 +39,37 @@ def camvid_palette() -> np.ndarray:
         (64, 0, 128),  # car
         (64, 64, 0),  # pedestrian
         (0, 128, 192),  # bicyclist
+    ]
+    palette[255] = 0
+    return palette
+
+
+def cityscapes_palette() -> np.ndarray:
+    """Cityscapes' colours for its 19 classes, then VOC's for higher indices; black for void.
+
+    The colours are those of the data set's scripts, ``cityscapesscripts/helpers/labels.py``.
+    """
+    palette = voc_palette()
+    palette[:19] = [
+        (128, 64, 128),  # road
+        (244, 35, 232),  # sidewalk
+        (70, 70, 70),  # building
+        (102, 102, 156),  # wall
+        (190, 153, 153),  # fence
+        (153, 153, 153),  # pole
+        (250, 170, 30),  # traffic light
+        (220, 220, 0),  # traffic sign
+        (107, 142, 35),  # vegetation
+        (152, 251, 152),  # terrain
+        (70, 130, 180),  # sky
+        (220, 20, 60),  # person
+        (255, 0, 0),  # rider
+        (0, 0, 142),  # car
+        (0, 0, 70),  # truck
+        (0, 60, 100),  # bus
+        (0, 80, 100),  # train
+        (0, 0, 230),  # motorcycle
+        (119, 11, 32),  # bicycle
     ]
     palette[255] = 0
     return palette

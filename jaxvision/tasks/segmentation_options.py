@@ -1,7 +1,6 @@
 """The data of a segmentation run, as options of a script."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,34 +9,54 @@ import numpy as np
 from jaxvision.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    CamVidFolder,
+    CamVidColours,
+    CocoKind,
     ColourJitter,
     Compose,
     DigitScenes,
     EvalBatches,
-    ImageMaskFolder,
+    FormatOptions,
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,
     RandomScale,
     Resize,
+    SegmentationSource,
     TrainBatches,
-    VOCSegmentation,
     compose,
     eval_batches,
+    list_broken,
+    open_camvid,
+    open_parts,
     train_batches,
+    without_broken,
 )
-from jaxvision.pictures import camvid_palette, digit_scenes_palette, voc_palette
+from jaxvision.pictures import camvid_palette, cityscapes_palette, digit_scenes_palette, voc_palette
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationData:
     """The images, and how they are varied."""
 
-    source: Literal["digits", "camvid", "voc", "folder"] = "digits"
+    source: Literal[
+        "digits", "ade20k", "camvid", "cityscapes", "coco", "folder", "labelme", "voc", "voc_aug"
+    ] = "digits"
     """digits needs no files; the others are layouts of a folder."""
     root: Path | None = None
     """The folder."""
+    labels: Path | None = None
+    """A file of class names, one a line, for labelme, folder and voc; by default those in the folder."""
+    annotations: CocoKind | None = None
+    """Which of COCO's annotations; by default the first of these that is there."""
+    coarse: bool = False
+    """Take the coarse annotations of Cityscapes."""
+    val_fraction: float = 0.2
+    """Share of the images to validate on, where the data has no parts of its own (labelme, folder)."""
+    split_seed: int = 0
+    """Another seed gives another split of them."""
+    skip_broken: bool = False
+    """Read all images once before the training, and leave out and list the broken ones, instead of stopping
+    at the first of them."""
     size: tuple[int, int] = (64, 64)
     """Height and width that images are resized to."""
     batch_size: int = 8
@@ -71,32 +90,39 @@ class SegmentationData:
           ValueError: if no folder is given where one is needed, or its files do not fit together.
         """
         if self.source == "digits":
-            counts = {"train": self.train_scenes, "val": self.eval_scenes, "test": self.eval_scenes}
-            least, greatest = self.digits_per_scene
-            train, val, test = (
-                DigitScenes(
-                    split,
-                    size=self.size,
-                    num_scenes=count,
-                    min_digits=least,
-                    max_digits=greatest,
-                    scale=self.digit_height,
-                )
-                for split, count in counts.items()
-            )
-            return train, val, test
+            return self._open_digits()
         if self.root is None:
             raise ValueError(f"--data.source {self.source} needs --data.root FOLDER")
         if not self.root.is_dir():
             raise FileNotFoundError(f"--data.root {self.root}: no such folder")
-        layouts: dict[str, Callable[[Path, str], Any]] = {
-            "camvid": CamVidFolder,
-            "voc": VOCSegmentation,
-            "folder": lambda root, split: ImageMaskFolder(root, split=split),
-        }
-        open_split = layouts[self.source]
-        val = open_split(self.root, "val")
-        return open_split(self.root, "train"), val, val
+        options = FormatOptions(
+            labels=self.labels,
+            annotations=self.annotations,
+            coarse=self.coarse,
+            val_fraction=self.val_fraction,
+            seed=self.split_seed,
+            skip_broken=self.skip_broken,
+        )
+        train, val = open_parts(self.source, self.root, options)
+        if self.skip_broken:
+            train, val = _readable(train), _readable(val)
+        return train, val, val
+
+    def _open_digits(self) -> tuple[DigitScenes, DigitScenes, DigitScenes]:
+        counts = {"train": self.train_scenes, "val": self.eval_scenes, "test": self.eval_scenes}
+        least, greatest = self.digits_per_scene
+        train, val, test = (
+            DigitScenes(
+                split,
+                size=self.size,
+                num_scenes=count,
+                min_digits=least,
+                max_digits=greatest,
+                scale=self.digit_height,
+            )
+            for split, count in counts.items()
+        )
+        return train, val, test
 
     def normalize(self) -> Normalize:
         """The normalisation of the images."""
@@ -136,5 +162,21 @@ class SegmentationData:
 
     def palette(self) -> np.ndarray:
         """The colours of the classes, uint8 [256, 3]."""
-        palettes = {"digits": digit_scenes_palette, "camvid": camvid_palette}
+        if self.source == "camvid" and self.root is not None:
+            source = open_camvid(self.root, "val", skip_broken=True)
+            if isinstance(source, CamVidColours):
+                return source.palette
+        palettes = {
+            "digits": digit_scenes_palette,
+            "camvid": camvid_palette,
+            "cityscapes": cityscapes_palette,
+        }
         return palettes.get(self.source, voc_palette)()
+
+
+def _readable(source: SegmentationSource) -> SegmentationSource:
+    """The records that can be read; prints what is wrong with the others."""
+    kept, report = without_broken(source)
+    if report.broken:
+        print(list_broken(report))
+    return kept

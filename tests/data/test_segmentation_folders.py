@@ -280,7 +280,7 @@ def test_unknown_and_impossible_splits(plain):
 
 
 def test_check_source_counts_pixels(plain):
-    counts = check_source(ImageMaskFolder(plain))
+    counts = check_source(ImageMaskFolder(plain)).pixels
     # 10 masks of 48 pixels; one pixel of class 1 in p1, p4, p7, of class 2 in p2, p5, p8.
     assert counts == {"field": 474, "road": 3, "tree": 3, "void": 0}
 
@@ -332,7 +332,7 @@ def test_the_real_camvid(tmp_path):
     record = folder[0]
     assert record["name"] == "0016E5_07959"
     assert record["image"].shape == (360, 480, 3)
-    counts = check_source(folder)
+    counts = check_source(folder).pixels
     assert sum(counts.values()) == 101 * 360 * 480
     assert min(counts.values()) > 0
     # What these streets show: road and buildings most, then trees; bright sky above, dark road below.

@@ -1,0 +1,123 @@
+"""Converts annotated images to a folder of masks, and reports what is in them.
+
+From a folder of labelme files to the layout of PASCAL VOC:
+
+    python -m jaxvision.data.convert labelme my_labelme --out my_voc
+
+From COCO to plain images/ and masks/, without what is broken:
+
+    python -m jaxvision.data.convert coco coco --out coco_masks --layout folder --skip-broken
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from jaxvision.data.camvid_colours import CamVidColours
+from jaxvision.data.coco_layout import CocoKind
+from jaxvision.data.segmentation_formats import FormatOptions, SegmentationFormat, open_parts, open_split
+from jaxvision.data.segmentation_writer import Layout, write_segmentation
+from jaxvision.data.selection import SegmentationSource, split_by_hash
+from jaxvision.data.source_report import format_report
+from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
+
+__all__ = ["Conversion", "convert", "main", "palette_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What is converted, and into what."""
+
+    kind: Annotated[SegmentationFormat, tyro.conf.Positional]
+    """The format of the folder."""
+    root: Annotated[Path, tyro.conf.Positional]
+    """The folder."""
+    out: Path
+    """The folder to write: new, or empty."""
+    layout: Layout = "voc"
+    """voc: JPEGImages, SegmentationClass, ImageSets; folder: images, masks."""
+    split: str | None = None
+    """Take only this part of the data, and split it by a hash of the names; by default its train and val."""
+    val_fraction: float = 0.2
+    """Share of val where data is split by a hash."""
+    seed: int = 0
+    """Another seed gives another split."""
+    labels: Path | None = None
+    """A file of class names, one a line, for labelme, folder and voc."""
+    annotations: CocoKind | None = None
+    """Which of COCO's annotations; by default the first that is there."""
+    coarse: bool = False
+    """Take the coarse annotations of Cityscapes."""
+    skip_broken: bool = False
+    """Leave out what is broken and list it at the end, instead of stopping."""
+    overwrite: bool = False
+    """Replace a folder that was written before."""
+
+
+def convert(options: Conversion) -> str:
+    """Converts, and returns the report.
+
+    Raises:
+      FileNotFoundError: if the folder, or a part of its layout, is missing.
+      ValueError: if something is broken and not skipped, with a line for each, or the output folder is not
+        empty. Nothing is written then.
+    """
+    parts = _open(options)
+    report = write_segmentation(
+        parts,
+        options.out,
+        palette=palette_of(options.kind, parts["train"]),
+        layout=options.layout,
+        skip_broken=options.skip_broken,
+        overwrite=options.overwrite,
+    )
+    sizes = ", ".join(f"{len(source)} {part}" for part, source in parts.items())
+    return f"{format_report(report)}\n{options.out}: {options.layout} layout of {sizes} images"
+
+
+def palette_of(kind: SegmentationFormat, source: SegmentationSource) -> np.ndarray:
+    """The colours of a format's classes, uint8 [256, 3]: its own where it has some, else VOC's."""
+    if isinstance(source, CamVidColours):
+        return source.palette
+    palettes = {"camvid": camvid_palette, "cityscapes": cityscapes_palette}
+    return palettes.get(kind, voc_palette)()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Converts as the command line says; returns the exit code."""
+    options = tyro.cli(
+        Conversion, args=arguments, prog="python -m jaxvision.data.convert", description=__doc__
+    )
+    try:
+        print(convert(options))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _open(options: Conversion) -> dict[str, SegmentationSource]:
+    # Broken files are always gathered here, so that an error lists those of all parts at once.
+    chosen = FormatOptions(
+        labels=options.labels,
+        annotations=options.annotations,
+        coarse=options.coarse,
+        val_fraction=options.val_fraction,
+        seed=options.seed,
+        skip_broken=True,
+    )
+    if options.split is None:
+        train, val = open_parts(options.kind, options.root, chosen)
+    else:
+        whole = open_split(options.kind, options.root, options.split, chosen)
+        train, val = split_by_hash(whole, val_fraction=options.val_fraction, seed=options.seed)
+    return {"train": train, "val": val}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
