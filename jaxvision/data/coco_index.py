@@ -105,7 +105,10 @@ class _Tables:
         if number in (self.categories if key == "categories" else self.images):
             raise ValueError(f"{where}: the id {number} was there before; give each its own")
         if key == "categories":
-            self.categories[number] = entry(value, "name", "a text", where)
+            name = entry(value, "name", "a text", where)
+            if name in self.categories.values():
+                raise ValueError(f"{where}: the name {shown(name)} was there before; give each its own")
+            self.categories[number] = name
             return
         size = None
         if value.get("height") is not None and value.get("width") is not None:

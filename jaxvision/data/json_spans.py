@@ -89,8 +89,10 @@ def _scan(text: str, keys: Collection[str]) -> Iterator[JsonItem]:
         text, 3 if text.startswith("\xef\xbb\xbf") else 0, "{"
     )  # a mark of UTF-8 is passed over
     missing = set(keys)
-    while (position := _space(text, position)) < len(text) and text[position] != "}":
-        key, position = _DECODER.raw_decode(text, position)
+    position = _space(text, position)
+    closed = text[position : position + 1] == "}"
+    while not closed:
+        key, position = _DECODER.raw_decode(text, _space(text, position))
         position = _space(text, _after(text, position, ":"))
         if key in keys:
             if key not in missing:
@@ -99,8 +101,9 @@ def _scan(text: str, keys: Collection[str]) -> Iterator[JsonItem]:
             position = yield from _scan_list(text, position, key)
         else:
             _, position = _DECODER.raw_decode(text, position)
-        if text[_space(text, position) : _space(text, position) + 1] != "}":
-            position = _after(text, position, ",")
+        position = _space(text, position)
+        closed = text[position : position + 1] == "}"
+        position = position if closed else _after(text, position, ",")
     position = _space(text, _after(text, position, "}"))
     if position != len(text):
         raise ValueError(f"something after the end of the object, at byte {position}")
@@ -115,7 +118,8 @@ def _scan_list(text: str, position: int, key: str) -> Generator[JsonItem, None, 
         raise ValueError(f"{key}: got {shown(value)}, expected a list")
     position = _space(text, position + 1)
     number = 0
-    while text[position : position + 1] != "]":
+    closed = text[position : position + 1] == "]"
+    while not closed:
         value, end = _DECODER.raw_decode(text, position)
         source = text[position:end]
         if not source.isascii():
@@ -123,8 +127,8 @@ def _scan_list(text: str, position: int, key: str) -> Generator[JsonItem, None, 
         yield JsonItem(key, number, value, (position, end))
         number += 1
         position = _space(text, end)
-        if text[position : position + 1] != "]":
-            position = _space(text, _after(text, position, ","))
+        closed = text[position : position + 1] == "]"
+        position = position if closed else _space(text, _after(text, position, ","))
     return position + 1
 
 

@@ -98,6 +98,7 @@ def draw_shape(
     margin = {"circle": math.dist(points[0], points[-1]), "point": POINT_RADIUS, "points": POINT_RADIUS}.get(
         kind, LINE_WIDTH / 2 if kind.startswith("line") else 0
     )
+    margin += 1  # coordinates are rounded when they are drawn
     xs, ys = zip(*(points[:1] if kind == "circle" else points), strict=True)
     if (
         max(xs) + margin < 0

@@ -90,11 +90,14 @@ class SegmentationFolder:
                 "no pair of image and mask, expected at least one; look at the list or the folder"
                 + "".join(f"\n  {problem}" for problem in self.broken[:5])
             )
+        where = self.pairs[0][2].parent
         if not 1 <= self.num_classes <= VOID:
-            raise ValueError(f"class_names: got {self.num_classes} names, expected 1 to {VOID}")
+            raise ValueError(f"{where}: class_names: got {self.num_classes} names, expected 1 to {VOID}")
         twice = sorted({name for name in self.class_names if self.class_names.count(name) > 1})
         if twice:
-            raise ValueError(f"class_names: {name_some(twice)} more than once; give each class its own name")
+            raise ValueError(
+                f"{where}: class_names: {name_some(twice)} more than once; give each class its own name"
+            )
 
     @property
     def num_classes(self) -> int:

@@ -59,8 +59,8 @@ def write_segmentation(
       What the sources hold, and which records were broken.
 
     Raises:
-      ValueError: if the folder is not empty, the parts differ in classes or share a name, no record can be
-        read, or, unless they are skipped, with a line for each broken record. Nothing is written then.
+      ValueError: if the folder is not empty, the parts differ in classes or share a name, no record of a part
+        can be read, or, unless they are skipped, with a line for each broken record. Nothing is written then.
     """
     out = Path(out).resolve()
     _check_target(out, parts, overwrite)
@@ -98,9 +98,15 @@ def _write_records(
             _write_image(folder / _IMAGES[layout], record, source.picture_of(index), layout)
             write_palette_png(folder / _MASKS[layout] / f"{record['name']}.png", record["mask"], palette)
     report = counts.report()
-    if report.broken and (not skip or not report.readable):
+    if report.broken and not skip:
         raise ValueError(f"{list_broken(report)}\nnothing was written; mend them, or skip broken records")
-    return report, {part: listed for part, listed in names.items() if listed}
+    empty = [part for part, listed in names.items() if not listed]
+    if empty:
+        raise ValueError(
+            f"{list_broken(report)}\nnothing was written, as none is left for {', '.join(empty)}; mend some "
+            "of them, or split the images in another way"
+        )
+    return report, names
 
 
 def _write_image(folder: Path, record: Mapping[str, Any], picture: Path, layout: Layout) -> None:
