@@ -21,6 +21,12 @@ Score a trained network again, on other data:
 Write masks and overlays of your own images:
 
     python train/segmentation.py predict --weights runs/digits-unet_bn-1/weights.safetensors photos/
+
+Large images in overlapping windows, from several scales, and their mirror images; published weights:
+
+    python train/segmentation.py predict --weights weights.safetensors --window 512 512 scans/
+    python train/segmentation.py predict --weights weights.safetensors --scales 0.75 1.0 1.25 --flip photos/
+    python train/segmentation.py predict --model.name unet_bn --weights unet.safetensors photos/
 """
 
 import dataclasses
@@ -37,10 +43,11 @@ import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
 from jaxvision.core import name_some
-from jaxvision.data import CheckedMasks
+from jaxvision.data import VOC_CLASSES, CheckedMasks
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
 from jaxvision.tasks.networks import check_output, layer_order
+from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes, score_shape
 from jaxvision.tasks.report_files import write_curves
 from jaxvision.tasks.scripts import (
     Trainer,
@@ -49,7 +56,14 @@ from jaxvision.tasks.scripts import (
     read_run_metadata,
     write_run_weights,
 )
-from jaxvision.tasks.segmentation_predict import predict_mask
+from jaxvision.tasks.segmentation_predict import (
+    InferenceOptions,
+    Segmenter,
+    published_preparation,
+    run_preparation,
+    write_probabilities,
+    write_segmentation,
+)
 from jaxvision.tasks.segmentation_report import (
     ReportOptions,
     evaluate_source,
@@ -103,16 +117,25 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Segments images: for each, a palette PNG of class indices and an overlay."""
+    """Segments images: for each, a palette PNG of class indices, an overlay, and both with a legend."""
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, or folders of them."""
-    weights: Path
-    """weights.safetensors of a run."""
+    weights: str
+    """weights.safetensors of a run; or with --model.name any weights of that network, in a file or as
+    hf://OWNER/NAME."""
+    model: PublishedModel = dataclasses.field(default_factory=PublishedModel)
+    inference: Annotated[InferenceOptions, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=InferenceOptions
+    )
     out: Path = Path("predictions")
     """Folder for the results."""
     native_size: bool = False
-    """Segment images at their own size instead of the size trained at."""
+    """Segment images at their own size instead of the size trained at; windows always do."""
+    probabilities: bool = False
+    """Also write the probabilities of all classes, as float16 in an npz file."""
+    palette: Literal["digits", "camvid", "voc"] | None = None
+    """Colours of the classes; by default those of the data trained on."""
     alpha: float = 0.5
     """Opacity of the overlay."""
 
@@ -300,28 +323,66 @@ def evaluate(arguments: Sequence[str]) -> int:
     return 0
 
 
+def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], np.ndarray]:
+    """The network that the weights are of, the names of its classes, and their colours."""
+    native = config.native_size or config.inference.window is not None
+    palettes = {
+        "digits": pictures.digit_scenes_palette,
+        "camvid": pictures.camvid_palette,
+        "voc": pictures.voc_palette,
+    }
+    palette = None if config.palette is None else palettes[config.palette]()
+    if config.model.name is None:
+        path = Path(config.weights)
+        trained, metadata = read_run_metadata(path, Config)
+        names = tuple(metadata["class_names"])
+        model = zoo.create(trained.model.name, **model_fields(trained.model, len(names)))
+        variables, data = weights.read_variables(path), trained.data
+        prepare = run_preparation(data.normalize(), None if native else data.size)
+        palette = data.palette() if palette is None else palette
+    else:
+        name, fields = config.model.name, dict(map(zoo.parse_override, config.model.set))
+        loaded = zoo.load(name, weights=config.weights, num_classes=config.model.num_classes, **fields)
+        check_filled(config.weights, loaded.initialised)
+        model, variables = loaded.model, loaded.variables
+        remedy = "train/classification.py predict takes networks that give one score an image"
+        size = loaded.preprocessing.size
+        *_, count = score_shape(model, variables, name, size, axes="N H W K", remedy=remedy)
+        names = names_of_classes(count, config.model.class_names, [VOC_CLASSES])
+        prepare = published_preparation(loaded.preprocessing, native_size=native)
+    score = jax.jit(lambda images: model.apply(variables, images, train=False))
+    one_size = config.model.name is None and not native
+    segmenter = Segmenter(score, prepare, config.inference, one_size=one_size)
+    return segmenter, names, pictures.voc_palette() if palette is None else palette
+
+
 def predict(config: PredictConfig) -> int:
     """Segments the images; a broken one is named, and the others are still done."""
     images = find_images(config.images)
-    trained, metadata = read_run_metadata(config.weights, Config)
-    fields = model_fields(trained.model, len(metadata["class_names"]))
-    model = zoo.create(trained.model.name, **fields)
-    variables = weights.read_variables(config.weights)
-    logits = jax.jit(lambda x: model.apply(variables, x, train=False))
-    palette = pictures.voc_palette()
-    size = None if config.native_size else trained.data.size
-    broken = 0
-    for path, name in output_names(images):
-        image = read_or_name(path)
-        if image is None:
-            broken += 1
-            continue
-        mask = predict_mask(logits, image, trained.data.normalize(), size=size)
-        written = pictures.write_palette_png(config.out / f"{name}_mask.png", mask, palette)
-        shown = pictures.overlay(image, mask, palette=palette, alpha=config.alpha)
-        pictures.write_png(config.out / f"{name}_overlay.png", shown)
-        print(f"{path} -> {written}")
-    return 1 if broken else 0
+    segmenter, names, palette = open_segmenter(config)
+    done, named, at_once = 0, list(output_names(images)), config.inference.batch_size
+    for start in range(0, len(named), at_once):
+        read = [(path, name, read_or_name(path)) for path, name in named[start : start + at_once]]
+        good = [(path, name, image) for path, name, image in read if image is not None]
+        pixels = [image for _, _, image in good]
+        found = segmenter.probabilities(pixels) if config.probabilities else segmenter.labels(pixels)
+        for (path, name, image), array in zip(good, found, strict=True):
+            labels = array
+            if config.probabilities:
+                write_probabilities(config.out / f"{name}_probabilities.npz", array, names)
+                labels = array.argmax(-1).astype(np.uint8)
+            done += 1
+            written = write_segmentation(
+                config.out,
+                name,
+                image,
+                labels,
+                class_names=names,
+                palette=palette,
+                alpha=config.alpha,
+            )
+            print(f"{done}/{len(images)} {path} -> {written}", flush=True)
+    return 0 if done == len(images) else 1
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,3 +21,15 @@ from jaxvision.segmentation.surgery import take_from_classifier as take_from_cla
 from jaxvision.segmentation.unet import UNet as UNet
 from jaxvision.segmentation.unet import unet_valid_size as unet_valid_size
 from jaxvision.segmentation.unetplusplus import UNetPlusPlus as UNetPlusPlus
+from jaxvision.segmentation.any_size import bucket_of as bucket_of
+from jaxvision.segmentation.any_size import score_any_size as score_any_size
+from jaxvision.segmentation.any_size import score_same_size as score_same_size
+from jaxvision.segmentation.fcn import FCN as FCN
+from jaxvision.segmentation.fcn import bilinear_upsample as bilinear_upsample
+from jaxvision.segmentation.fcn import initialise_from_classifier as initialise_from_classifier
+from jaxvision.segmentation.refinement import guided_refinement as guided_refinement
+from jaxvision.segmentation.sliding_windows import score_by_windows as score_by_windows
+from jaxvision.segmentation.sliding_windows import slide_windows as slide_windows
+from jaxvision.segmentation.unet import UNet as UNet
+from jaxvision.segmentation.unet import unet_valid_size as unet_valid_size
+from jaxvision.segmentation.views import average_views as average_views

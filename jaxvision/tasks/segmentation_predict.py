@@ -1,58 +1,254 @@
-"""Segments images of any size with a trained network, at the scale that it was trained at."""
+"""Segments images with a trained network, of any size, whole or in windows, from one view or several."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import jax
 import numpy as np
-from PIL import Image
 
-from jaxvision.data import Normalize, Resize
+from jaxvision.core import write_atomically
+from jaxvision.data import Normalize, Resize, ResizeShorterSide
+from jaxvision.pictures import contact_sheet, overlay, write_palette_png, write_png
+from jaxvision.segmentation import (
+    average_views,
+    guided_refinement,
+    score_any_size,
+    score_same_size,
+    slide_windows,
+)
+from jaxvision.segmentation.any_size import SIDES
+from jaxvision.segmentation.sliding_windows import Blend, Score
+from jaxvision.segmentation.views import best_labels
+from jaxvision.weights import Preprocessing
 
-_BUCKET = 64  # images of many sizes are padded to a multiple of this, so that few sizes are compiled
+MOST_CLASSES = 256
+"""Class indices that a PNG of one byte a pixel can hold."""
 
 
-def predict_mask(
-    logits: Callable[[np.ndarray], jax.Array],
-    image: np.ndarray,
-    normalize: Normalize,
-    *,
-    size: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """Segments one image.
+@dataclasses.dataclass(frozen=True)
+class InferenceOptions:
+    """How images are scored."""
+
+    window: tuple[int, int] | None = None
+    """Height and width of sliding windows; by default images are scored whole."""
+    overlap: tuple[int, int] | None = None
+    """Pixels that neighbouring windows share at least; by default half the window."""
+    margin: int = 0
+    """Pixels at the inner ends of a window that do not count."""
+    blend: Blend = "gaussian"
+    """Weights of the pixels of a window."""
+    scales: tuple[float, ...] = (1.0,)
+    """Probabilities are averaged over these scales: 0.5 0.75 1.0 1.25 1.5 1.75."""
+    flip: bool = False
+    """Average over each image and its mirror image."""
+    refine: bool = False
+    """Draw the probabilities to the edges of the image by a guided filter; needs the extra refine."""
+    refine_radius: int = 8
+    """Radius of the filter's windows."""
+    refine_epsilon: float = 1e-3
+    """Variance of a colour (0 to 1) below which an area counts as flat."""
+    sides: tuple[int, ...] = SIDES
+    """Heights and widths that images of many sizes are rounded up to, so that few sizes are compiled."""
+    batch_size: int = 1
+    """Images of one size, or windows, that are scored at once."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size: got {self.batch_size}, expected 1 or more")
+
+
+class Segmenter:
+    """A compiled network, and how images are prepared for it and scored.
 
     Args:
-      logits: compiled, ``[1, H, W, 3]`` float32 -> ``[1, H, W, K]``.
-      image: uint8 [H, W, 3].
+      score: compiled, float32 ``[N, H, W, 3]`` -> logits ``[N, H, W, K]``.
+      prepare: of an image uint8 ``[H, W, 3]`` what the network sees, float32 ``[h, w, 3]``.
+      options: how it is scored.
+      one_size: whether ``prepare`` gives one size: then it is compiled as it is, for padding would change
+        what the border sees from the training.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        prepare: Callable[[np.ndarray], np.ndarray],
+        options: InferenceOptions,
+        *,
+        one_size: bool = False,
+    ) -> None:
+        self._score, self._prepare, self._options, self._one_size = score, prepare, options, one_size
+
+    def labels(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The most probable class of each pixel.
+
+        The host holds the logits of the images at the network's size; of an image that is scored in windows
+        at its own size only a band of them.
+
+        Args:
+          images: uint8 ``[H, W, 3]`` each.
+
+        Returns:
+          uint8 ``[H, W]`` each, of the images' own sizes.
+
+        Raises:
+          ModuleNotFoundError: for a refinement without its extra.
+          ValueError: for options that do not fit each other or the images.
+        """
+        options = self._options
+        if options.refine or options.flip or options.scales != (1.0,):
+            return [array.argmax(-1).astype(np.uint8) for array in self.probabilities(images)]
+        inputs = [self._prepare(image) for image in images]
+        sizes = [image.shape[:2] for image in images]
+        if options.window is not None and [x.shape[:2] for x in inputs] == sizes:
+            bands = [[band.argmax(-1).astype(np.uint8) for band in self._slide(x)] for x in inputs]
+            return [np.concatenate(rows) for rows in bands]
+        return [best_labels(scores, size) for scores, size in zip(self._scores(inputs), sizes, strict=True)]
+
+    def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The probability of each class at each pixel, refined if the options say so.
+
+        Args:
+          images: uint8 ``[H, W, 3]`` each.
+
+        Returns:
+          float32 ``[H, W, K]`` each, of the images' own sizes.
+
+        Raises:
+          ModuleNotFoundError: for a refinement without its extra.
+          ValueError: for options that do not fit each other or the images.
+        """
+        options = self._options
+        found = average_views(
+            self._scores,
+            [self._prepare(image) for image in images],
+            sizes=[image.shape[:2] for image in images],
+            scales=options.scales,
+            flip=options.flip,
+        )
+        if not options.refine:
+            return found
+        return [
+            guided_refinement(array, image, radius=options.refine_radius, epsilon=options.refine_epsilon)
+            for array, image in zip(found, images, strict=True)
+        ]
+
+    def _scores(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        options = self._options
+        if options.window is not None:
+            return [np.concatenate(list(self._slide(x))) for x in inputs]
+        if self._one_size:
+            return score_same_size(self._score, inputs, batch_size=options.batch_size)
+        return score_any_size(self._score, inputs, sides=options.sides, batch_size=options.batch_size)
+
+    def _slide(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        options = self._options
+        assert options.window is not None
+        return slide_windows(
+            self._score,
+            image,
+            window=options.window,
+            overlap=options.overlap,
+            margin=options.margin,
+            blend=options.blend,
+            batch_size=options.batch_size,
+        )
+
+
+def run_preparation(normalize: Normalize, size: tuple[int, int] | None) -> Callable[[np.ndarray], np.ndarray]:
+    """How a run's network expects images.
+
+    Args:
       normalize: that of the training.
-      size: (H, W) that the image is resized to for the network, normally that of the training; None for its
-        own size. The logits are resized back bilinearly, so edges stay smooth.
+      size: (H, W) that images are resized to, normally that of the training; None for their own size.
 
     Returns:
-      Labels of the image's own size, uint8 [H, W].
+      From uint8 ``[H, W, 3]`` to float32 ``[h, w, 3]``.
     """
-    height, width = image.shape[:2]
     rng = np.random.default_rng(0)  # neither transform draws from it
-    record = {"image": image} if size is None else Resize(size)({"image": image}, rng)
-    pixels = normalize(record, rng)["image"]
-    rows, columns = pixels.shape[:2]
-    # One given size is compiled once as it is: padding would change what the border sees from the training.
-    bucket = _BUCKET if size is None else 1
-    padded = np.pad(pixels, ((0, -rows % bucket), (0, -columns % bucket), (0, 0)))
-    scores = np.asarray(logits(padded[None]))[0, :rows, :columns]  # [h, w, K]
-    return _argmax_resized(scores, (height, width))
+
+    def prepare(image: np.ndarray) -> np.ndarray:
+        record = {"image": image} if size is None else Resize(size)({"image": image}, rng)
+        return normalize(record, rng)["image"]
+
+    return prepare
 
 
-def _argmax_resized(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The best class of each pixel after resizing, one class at a time: K full-size maps would not fit."""
-    height, width = size
-    if scores.shape[:2] == size:
-        return scores.argmax(-1).astype(np.uint8)
-    best = np.full(size, -np.inf, np.float32)
-    labels = np.zeros(size, np.uint8)
-    for index in range(scores.shape[-1]):
-        picture = Image.fromarray(np.ascontiguousarray(scores[..., index], np.float32))
-        resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-        better = resized > best
-        best = np.where(better, resized, best)
-        labels[better] = index
-    return labels
+def published_preparation(
+    preprocessing: Preprocessing, *, native_size: bool
+) -> Callable[[np.ndarray], np.ndarray]:
+    """How published weights expect images that are to be segmented whole.
+
+    A shorter side is resized to where the preprocessing names one without a crop, as torchvision's
+    segmentation networks do (520 pixels). With a crop it is that of a classifier, which says nothing of whole
+    images: those keep their size.
+
+    Args:
+      preprocessing: of the weights.
+      native_size: whether images keep their size in any case.
+
+    Returns:
+      From uint8 ``[H, W, 3]`` to float32 ``[h, w, 3]``.
+
+    Raises:
+      ValueError: if it is of clips, or not of three channels.
+    """
+    if preprocessing.frames is not None or len(preprocessing.mean) != 3:
+        raise ValueError(f"got inputs of shape {list(preprocessing.input_shape)}, expected images [H, W, 3]")
+    (red, green, blue), (red_std, green_std, blue_std) = preprocessing.mean, preprocessing.std
+    normalize = Normalize(mean=(red, green, blue), std=(red_std, green_std, blue_std))
+    rng = np.random.default_rng(0)  # neither transform draws from it
+    side = preprocessing.resize if preprocessing.resize == min(preprocessing.size) else None
+
+    def prepare(image: np.ndarray) -> np.ndarray:
+        record: Mapping[str, Any] = {"image": image}
+        if isinstance(side, int) and not native_size:
+            record = ResizeShorterSide(side, interpolation=preprocessing.interpolation)(record, rng)
+        if preprocessing.channel_order == "bgr":
+            record = {"image": record["image"][..., ::-1]}
+        return normalize(record, rng)["image"]
+
+    return prepare
+
+
+def write_segmentation(
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    alpha: float,
+) -> Path:
+    """Writes ``NAME_mask.png`` (class indices), ``NAME_overlay.png`` and ``NAME_legend.png``.
+
+    Args:
+      folder: made if it is missing.
+      name: first part of the files' names.
+      image: uint8 ``[H, W, 3]``.
+      labels: uint8 ``[H, W]``.
+      class_names: by index.
+      palette: uint8 ``[256, 3]``.
+      alpha: opacity of the overlay, 0..1.
+
+    Returns:
+      The path of the mask.
+    """
+    shown = overlay(image, labels, palette=palette, alpha=alpha, ignore_index=None)
+    sheet = contact_sheet(
+        [(image, labels, shown)],
+        class_names=class_names,
+        palette=palette,
+        titles=("image", "classes", "overlay"),
+        cell=360,
+    )
+    write_png(folder / f"{name}_legend.png", sheet)
+    write_png(folder / f"{name}_overlay.png", shown)
+    return write_palette_png(folder / f"{name}_mask.png", labels, palette)
+
+
+def write_probabilities(path: Path, probabilities: np.ndarray, class_names: Sequence[str]) -> None:
+    """Writes an npz with ``probabilities``, float16 ``[H, W, K]``, and ``class_names``."""
+    arrays = {"probabilities": probabilities.astype(np.float16), "class_names": np.array(class_names)}
+    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -1,0 +1,103 @@
+"""Published weights in a script: which network they are of, and what its classes are called."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedModel:
+    """The network of weights that no run of this script wrote; those of a run need none of these."""
+
+    name: str | None = None
+    """Any network of jaxvision.zoo.names() that the weights are of."""
+    num_classes: int | None = None
+    """Classes of the weights; by default as many as the file has, or else as the network's own."""
+    set: tuple[str, ...] = ()
+    """Other fields of the network as FIELD=VALUE, such as hidden=512."""
+    class_names: Path | None = None
+    """A text file with the name of a class on each line."""
+
+
+def score_shape(
+    model: nn.Module, variables: Any, name: str, image_size: tuple[int, int], *, axes: str, remedy: str
+) -> tuple[int, ...]:
+    """Shape of what a network gives for one image, found without running it.
+
+    Args:
+      model: called as ``model.apply(variables, images, train=False)``.
+      variables: of it.
+      name: of the network, for the message.
+      image_size: (H, W).
+      axes: ``"N K"`` for one score a class, ``"N H W K"`` for one a class and pixel.
+      remedy: what to do if the network gives something else.
+
+    Raises:
+      ValueError: if it does.
+    """
+    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    found = jax.eval_shape(lambda variables, x: model.apply(variables, x, train=False), variables, images)
+    shape = found.shape if isinstance(found, jax.ShapeDtypeStruct) else None
+    wanted = len(axes.split())
+    if shape is None or len(shape) != wanted or (wanted == 4 and shape[1:3] != image_size):
+        shown = type(found).__name__ if shape is None else list(shape)
+        raise ValueError(
+            f"{name} gives {shown} for an image of {image_size[0]} x {image_size[1]}, expected "
+            f"[{axes.replace(' ', ', ')}]; {remedy}"
+        )
+    return shape
+
+
+def check_filled(weights: str, initialised: Sequence[str]) -> None:
+    """Checks that all of a network came from its file.
+
+    Args:
+      weights: the file, for the message.
+      initialised: paths of the leaves that did not.
+
+    Raises:
+      ValueError: if there is one: what it would predict is chance.
+    """
+    if initialised:
+        raise ValueError(
+            f"{weights}: has another number of classes than was asked for, and would leave {initialised[0]} "
+            "untrained; leave out the number of classes"
+        )
+
+
+def names_of_classes(count: int, file: Path | None, known: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The names of a network's classes.
+
+    Args:
+      count: of classes.
+      file: a text file with a name on each line, or None.
+      known: lists of names, of which the first that is as long is taken without a file.
+
+    Returns:
+      ``count`` names; ``"class 0"``, ... if nothing else is known.
+
+    Raises:
+      OSError: if the file cannot be read.
+      ValueError: if it has another number of names, or is no text.
+
+    >>> names_of_classes(2, None, [("cat", "dog")]), names_of_classes(1, None, [])
+    (('cat', 'dog'), ('class 0',))
+    """
+    if file is None:
+        numbers = [f"class {index}" for index in range(count)]
+        return tuple(next((names for names in known if len(names) == count), numbers))
+    try:
+        names = file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not a text file in UTF-8 ({error})") from error
+    names = [name.strip() for name in names if name.strip()]
+    if len(names) != count:
+        raise ValueError(
+            f"{file}: got {len(names)} names, expected {count}, one a line, as the network has classes"
+        )
+    return tuple(names)
