@@ -14,6 +14,10 @@ Find a learning rate; cross-validate; classify your own images:
     python train/classification.py lr-range --data.source folder --data.root flowers
     python train/classification.py --folds 5
     python train/classification.py predict --weights runs/digits-cifar_resnet20-1/weights.safetensors photos/
+
+Classify them with published weights:
+
+    python train/classification.py predict photos/ --model.name resnet50 --weights hf://timm/resnet50.a1_in1k
 """
 
 import dataclasses
@@ -30,7 +34,13 @@ import tyro
 
 from jaxvision import optimizers, training, weights, zoo
 from jaxvision.core import name_some
-from jaxvision.data import LabelledSource, Subset, prefetch_to_device, stratified_folds
+from jaxvision.data import (
+    LabelledSource,
+    Subset,
+    imagenet_classes,
+    prefetch_to_device,
+    stratified_folds,
+)
 from jaxvision.pictures import plot_rate_range
 from jaxvision.tasks import ClassificationData, ClassificationLossOptions, classification_task
 from jaxvision.tasks.classification_options import Parts, PreparedImages
@@ -39,6 +49,7 @@ from jaxvision.tasks.classification_report import write_report
 from jaxvision.tasks.cross_validation import fold_table, run_folds
 from jaxvision.tasks.image_inputs import find_images
 from jaxvision.tasks.networks import check_output, layer_order
+from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes, score_shape
 from jaxvision.tasks.report_files import print_table, write_table
 from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
 from jaxvision.weights import Preprocessing, preprocessing_from_dict, preprocessing_to_dict
@@ -125,8 +136,10 @@ class PredictConfig:
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, or folders of them."""
-    weights: Path
-    """weights.safetensors of a run."""
+    weights: str
+    """weights.safetensors of a run; or with --model.name any weights of that network, in a file or as
+    hf://OWNER/NAME."""
+    model: PublishedModel = dataclasses.field(default_factory=PublishedModel)
     out: Path = Path("predictions")
     """Folder for the results."""
     top: int = 5
@@ -319,21 +332,38 @@ def find_rate(config: RangeConfig) -> int:
     return 0
 
 
+def open_classifier(config: PredictConfig) -> tuple[nn.Module, Any, tuple[str, ...], Preprocessing, float]:
+    """The network that the weights are of, its variables, the names of its classes, how it takes images, and
+    the temperature of its scores."""
+    if config.model.name is None:
+        path = Path(config.weights)
+        trained, metadata = read_run_metadata(path, Config)
+        names = tuple(metadata["class_names"])
+        temperature = metadata["temperature"] if config.calibrated else 1.0
+        if temperature is None:
+            raise ValueError(
+                f"{path}: no temperature was fitted, for the run kept no validation images apart, or made no "
+                "mistake on them"
+            )
+        model, variables = build_model(trained.model, len(names)), weights.read_variables(path)
+        return model, variables, names, preprocessing_from_dict(metadata["preprocessing"]), temperature
+    if config.calibrated:
+        raise ValueError("--calibrated: only the weights of a run come with a temperature; leave it out")
+    name, fields = config.model.name, dict(map(zoo.parse_override, config.model.set))
+    loaded = zoo.load(name, weights=config.weights, num_classes=config.model.num_classes, **fields)
+    check_filled(config.weights, loaded.initialised)
+    remedy = "train/segmentation.py predict takes networks that give one score a pixel"
+    size = loaded.preprocessing.size
+    _, count = score_shape(loaded.model, loaded.variables, name, size, axes="N K", remedy=remedy)
+    names = names_of_classes(count, config.model.class_names, [imagenet_classes()])
+    return loaded.model, loaded.variables, names, loaded.preprocessing, 1.0
+
+
 def predict(config: PredictConfig) -> int:
     """Classifies the images; a broken one is named, and the others are still done."""
-    trained, metadata = read_run_metadata(config.weights, Config)
-    names = metadata["class_names"]
-    temperature = metadata["temperature"] if config.calibrated else 1.0
-    if temperature is None:
-        raise ValueError(
-            f"{config.weights}: no temperature was fitted, for the run kept no validation images apart, or "
-            "made no mistake on them"
-        )
-    model = build_model(trained.model, len(names))
-    variables = weights.read_variables(config.weights)
-    preprocessing: Preprocessing = preprocessing_from_dict(metadata["preprocessing"])
-    logits = jax.jit(lambda images: model.apply(variables, images, train=False))
+    model, variables, names, preprocessing, temperature = open_classifier(config)
     paths = find_images(config.images)
+    logits = jax.jit(lambda images: model.apply(variables, images, train=False))
     found = classify_files(
         logits, paths, preprocessing, temperature=temperature, batch_size=config.batch_size
     )

@@ -24,9 +24,9 @@ Write masks and overlays of your own images:
 
 Large images in overlapping windows, from several scales, and their mirror images; published weights:
 
-    python train/segmentation.py predict --weights weights.safetensors --window 512 512 scans/
-    python train/segmentation.py predict --weights weights.safetensors --scales 0.75 1.0 1.25 --flip photos/
-    python train/segmentation.py predict --model.name unet_bn --weights unet.safetensors photos/
+    python train/segmentation.py predict scans/ --weights weights.safetensors --window 512 512
+    python train/segmentation.py predict photos/ --weights weights.safetensors --scales 0.75 1.0 1.25 --flip
+    python train/segmentation.py predict photos/ --model.name unet_bn --weights unet.safetensors
 """
 
 import dataclasses

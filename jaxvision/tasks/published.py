@@ -19,7 +19,7 @@ class PublishedModel:
     num_classes: int | None = None
     """Classes of the weights; by default as many as the file has, or else as the network's own."""
     set: tuple[str, ...] = ()
-    """Other fields of the network as FIELD=VALUE, such as hidden=512."""
+    """Other fields of the network as FIELD=VALUE, such as hidden=512; images come before these."""
     class_names: Path | None = None
     """A text file with the name of a class on each line."""
 

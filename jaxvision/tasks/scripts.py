@@ -187,7 +187,10 @@ def read_run_metadata(path: Path, kind: type[Config]) -> tuple[Config, dict[str,
       ValueError: if it is truncated, or not written by that script.
     """
     if not is_run_weights(path):
-        raise ValueError(f"{path}: not the weights.safetensors of a run of this script")
+        raise ValueError(
+            f"{path}: not the weights.safetensors of a run of this script; for other weights "
+            "name the network by --model.name"
+        )
     values = {name: json.loads(text) for name, text in weights.read_metadata(path).items()}
     try:
         return training.config_from_dict(kind, values.pop("config")), values

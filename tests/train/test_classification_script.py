@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 
+from jaxvision import zoo
+from jaxvision.data import eval_transform
 from jaxvision.training import CheckpointError, make_train_step, read_json_lines
 from jaxvision.weights import read_metadata, read_variables, read_weights
 
@@ -144,6 +147,55 @@ def test_predictions_of_own_images(script, run, tmp_path):
     assert script.main([*command, "--calibrated"]) == 0
     records = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert records[0]["classes"][0]["probability"] != first[0] and len(records[0]["classes"]) == 5
+
+
+@pytest.fixture
+def published(run, tmp_path):
+    """The run's variables under the names of PyTorch, as weights that no run wrote, and a picture."""
+    tensors = zoo.export_state_dict("cifar_resnet20", read_variables(run / "weights.safetensors"))
+    np.savez(tmp_path / "net.npz", **tensors)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    return tmp_path / "net.npz", tmp_path / "a.png", picture
+
+
+NAMED = ("--model.name", "cifar_resnet20")
+FIELDS = ("--model.set", "backbone={'blocks': (1, 1, 1), 'features': (4, 4, 8)}")
+
+
+def test_published_weights_classify_with_their_own_preprocessing(script, published, tmp_path):
+    file, path, picture = published
+    (tmp_path / "names.txt").write_text("\n".join("abcdefghij"))
+    more = ["--model.class-names", str(tmp_path / "names.txt"), "--top", "10", "--out", str(tmp_path / "out")]
+    assert script.main(["predict", str(path), "--weights", str(file), *NAMED, *FIELDS, *more]) == 0
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    found = {entry["class"]: entry["probability"] for entry in record["classes"]}
+
+    fields = {"backbone": {"blocks": (1, 1, 1), "features": (4, 4, 8)}}
+    loaded = zoo.load("cifar_resnet20", weights=file, **fields)
+    transform = eval_transform(zoo.find_entry("cifar_resnet20").preprocessing)
+    pixels = transform({"image": picture}, np.random.default_rng(0))["image"]
+    logits = loaded.model.apply(loaded.variables, pixels[None], train=False)
+    wanted = dict(zip("abcdefghij", softmax(np.asarray(logits)[0]), strict=True))
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "not the weights.safetensors of a run of this script; .*--model.name"),
+        ((*NAMED, "--calibrated"), "only the weights of a run come with a temperature"),
+        ((*NAMED, *FIELDS, "--model.num-classes", "7"), "another number of classes"),
+        ((*NAMED,), "does not fit cifar_resnet20"),
+        (("--model.name", "cifar_resnet"), "unknown network 'cifar_resnet'; did you mean"),
+        (("--model.name", "resnet18"), "does not fit resnet18"),
+    ],
+)
+def test_mistakes_with_published_weights_are_named(script, published, tmp_path, more, message):
+    file, path, _ = published
+    with pytest.raises(ValueError, match=message):
+        script.main(["predict", str(path), "--weights", str(file), "--out", str(tmp_path / "out"), *more])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(script, run, tmp_path, capsys):

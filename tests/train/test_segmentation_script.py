@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
-from jaxvision.weights import read_variables, read_weights
+from jaxvision.weights import read_variables, read_weights, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
 TINY = [
@@ -184,7 +184,7 @@ def test_predictions_of_own_images(script, run, tmp_path):
                 assert mask.mode == "P"
                 assert mask.size == over.size == size
                 assert np.asarray(mask).max() <= 10
-                assert mask.getpalette()[3:6] == [128, 0, 0]
+                assert mask.getpalette()[3:6] == [230, 60, 60]  # the digit scenes' colour of a zero
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(script, run, tmp_path, capsys):
@@ -193,7 +193,70 @@ def test_a_broken_image_is_named_and_the_others_are_done(script, run, tmp_path, 
     weights, out = str(run / "weights.safetensors"), tmp_path / "out"
     assert script.main(["predict", "--weights", weights, "--out", str(out), str(tmp_path)]) == 1
     assert "a.png" in capsys.readouterr().err
-    assert sorted(path.name for path in out.iterdir()) == ["b_mask.png", "b_overlay.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["b_legend.png", "b_mask.png", "b_overlay.png"]
+
+
+def test_windows_views_and_probabilities(script, run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, size in (("a", (40, 70, 3)), ("b", (21, 33, 3)), ("c", (40, 60, 3))):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    files = [str(tmp_path / f"{name}.png") for name in "abc"]
+    weights, out = str(run / "weights.safetensors"), tmp_path / "out"
+    arguments = ["predict", "--weights", weights, "--out", str(out), "--probabilities", "--batch-size", "2"]
+    arguments += ["--window", "32", "32", "--overlap", "8", "8", "--scales", "0.5", "1.0", "--flip"]
+    assert script.main([*arguments, *files]) == 0
+    for name, size in (("a", (40, 70)), ("b", (21, 33))):
+        with (
+            np.load(out / f"{name}_probabilities.npz") as archive,
+            Image.open(out / f"{name}_mask.png") as mask,
+        ):
+            probabilities = archive["probabilities"]
+            assert probabilities.shape == (*size, 11)
+            assert archive["class_names"].tolist()[:2] == ["background", "digit 0"]
+            best = probabilities.argmax(-1) == np.asarray(mask)
+        np.testing.assert_allclose(probabilities.sum(-1, dtype=np.float32), 1, atol=5e-3)
+        assert best.mean() > 0.98  # but for ties in float16
+    assert "3/3" in capsys.readouterr().out
+
+
+def test_weights_that_no_run_wrote(script, run, tmp_path):
+    """Our own variables without a configuration: the network is named, with its fields."""
+    file, image = tmp_path / "unet.safetensors", tmp_path / "a.png"
+    write_safetensors(file, read_variables(run / "weights.safetensors"))
+    Image.fromarray(np.full((40, 70, 3), 200, np.uint8)).save(image)
+    named = ["--model.name", "unet_bn", "--model.set", "features=(4, 8)"]
+    more = ["--weights", str(file), "--out", str(tmp_path / "out"), "--palette", "digits", str(image)]
+    assert script.main(["predict", *named, *more]) == 0
+    with Image.open(tmp_path / "out" / "a_mask.png") as mask:
+        published = np.asarray(mask)
+    own = ["--weights", str(run / "weights.safetensors"), "--out", str(tmp_path / "own"), "--native-size"]
+    assert script.main(["predict", *own, str(image)]) == 0
+    with Image.open(tmp_path / "own" / "a_mask.png") as mask:
+        np.testing.assert_array_equal(published, np.asarray(mask))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "not the weights.safetensors of a run of this script; .*--model.name"),
+        (["--model.name", "unett"], "unknown network 'unett'"),
+        (["--model.name", "unet_bn"], "in the file and"),
+        (
+            ["--model.name", "unet_bn", "--model.set", "features=(4, 8)", "--model.num-classes", "3"],
+            "untrained",
+        ),
+        (["--model.name", "unet_bn", "--model.set", "features"], "expected FIELD=VALUE"),
+        (["--model.name", "vgg16"], "does not fit vgg16|absent in the"),
+        (["--batch-size", "0"], "--batch-size: got 0"),
+    ],
+)
+def test_mistakes_in_predicting_are_named(script, run, tmp_path, more, message):
+    file, image = tmp_path / "unet.safetensors", tmp_path / "a.png"
+    write_safetensors(file, read_variables(run / "weights.safetensors"))
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(image)
+    with pytest.raises(ValueError, match=message):
+        script.main(["predict", "--weights", str(file), "--out", str(tmp_path / "out"), str(image), *more])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_is_never_overwritten(script, run):
