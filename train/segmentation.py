@@ -56,6 +56,7 @@ from jaxvision.tasks.scripts import (
     read_run_metadata,
     write_run_weights,
 )
+from jaxvision.tasks.segmentation_losses import resolve_class_weights
 from jaxvision.tasks.segmentation_predict import (
     InferenceOptions,
     Segmenter,
@@ -172,6 +173,18 @@ def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
     return fields
 
 
+def build_network(config: Config, num_classes: int, norm_axis: str | None) -> nn.Module:
+    """The network of a run, whose batch normalisation averages over an axis.
+
+    Raises:
+      ValueError: if it is not for segmentation.
+    """
+    model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
+    remedy = "train/classification.py trains networks that give one score an image"
+    check_output(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
+    return model
+
+
 def initial_variables(
     options: ModelOptions, num_classes: int, task: training.Task, resumed: Path | None
 ) -> Any:
@@ -204,10 +217,8 @@ def train(config: Config, resumed: Path | None) -> int:
     train_source, val_source, test_source = map(CheckedMasks, config.data.open_sources())
     num_classes = train_source.num_classes
     norm_axis = training.norm_axis(config.run, placement)
-    model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
-    remedy = "train/classification.py trains networks that give one score an image"
-    check_output(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
-    config = dataclasses.replace(config, loss=resolve_loss(config.loss, train_source))
+    model = build_network(config, num_classes, norm_axis)
+    config = dataclasses.replace(config, loss=resolve_class_weights(config.loss, train_source))
     loss = config.loss.build(num_classes)
     task = segmentation_task(
         model,
@@ -241,23 +252,6 @@ def train(config: Config, resumed: Path | None) -> int:
     write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
     report(config, folder, model, variables, test_source, placement, part="test")
     return 0
-
-
-def resolve_loss(options: SegmentationLossOptions, source: Any) -> SegmentationLossOptions:
-    """The loss with the numbers of its class weights, for which the masks may have to be counted."""
-    if not isinstance(options.class_weights, str):
-        return options
-
-    def show(done: int, total: int) -> None:
-        if done == total or done % max(1, total // 10) == 0:
-            print(f"class weights: {done} of {total} masks counted", flush=True)
-
-    resolved = options.resolved(source, progress=show)
-    found = dict(zip(source.class_names, resolved.class_weights or (), strict=True))
-    print(f"class weights ({options.class_weights}): {', '.join(f'{n} {w:.4g}' for n, w in found.items())}")
-    if absent := [name for name, weight in found.items() if weight == 0]:
-        print(f"no pixel of {name_some(absent)} was counted: their weight is 0")
-    return resolved
 
 
 def report(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision import losses
-from jaxvision.core import Term
+from jaxvision.core import Term, name_some
 from jaxvision.data import ClassCounts, count_classes
 from jaxvision.losses import present_classes, sum_term
 from jaxvision.losses.soft_counts import check_not_negative
@@ -323,3 +323,20 @@ class SegmentationLossOptions:
                 f"--loss.class-weights: got {list(weights)}, expected numbers >= 0, and one above 0"
             )
         return jnp.array(weights)
+
+
+def resolve_class_weights(options: SegmentationLossOptions, source: Any) -> SegmentationLossOptions:
+    """The loss with the numbers of its class weights, for which the masks may have to be counted."""
+    if not isinstance(options.class_weights, str):
+        return options
+
+    def show(done: int, total: int) -> None:
+        if done == total or done % max(1, total // 10) == 0:
+            print(f"class weights: {done} of {total} masks counted", flush=True)
+
+    resolved = options.resolved(source, progress=show)
+    found = dict(zip(source.class_names, resolved.class_weights or (), strict=True))
+    print(f"class weights ({options.class_weights}): {', '.join(f'{n} {w:.4g}' for n, w in found.items())}")
+    if absent := [name for name, weight in found.items() if weight == 0]:
+        print(f"no pixel of {name_some(absent)} was counted: their weight is 0")
+    return resolved

@@ -1,4 +1,4 @@
-"""The zoo's networks of context modules whole: published counts, weights of torchvision and smp, and export."""
+"""Whole networks with context modules: published counts, weights of torchvision and smp, and export."""
 
 import functools
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxvision.tasks.segmentation_losses import resolve_class_weights
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
 from jaxvision.weights import read_variables, read_weights, write_safetensors
 
@@ -125,7 +126,7 @@ def test_class_weights_by_a_rule_are_kept_as_numbers(script, tmp_path, capsys):
     arguments = ["--resume", str(tmp_path / "w"), "--run.steps", "4"]
     config, _ = parse_command(script.Config, arguments, description="", program="")
     assert config.loss.class_weights == tuple(kept)
-    assert script.resolve_loss(config.loss, None) is config.loss  # no mask is looked at
+    assert resolve_class_weights(config.loss, None) is config.loss  # no mask is looked at
     with pytest.raises(ValueError, match=r"another run:\n  loss\.class_weights"):
         script.main(["--resume", str(tmp_path / "w"), "--loss.class-weights", "log"])
 
