@@ -353,6 +353,7 @@ def test_panoptic_images_without_or_with_two_annotations(tmp_path):
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pycocotools' own code
 def test_regions_against_pycocotools(tmp_path):
     from pycocotools.coco import COCO
 

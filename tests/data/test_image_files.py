@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision.data import read_image, read_mask
+from jaxvision.data import read_colours, read_image, read_mask
+from jaxvision.data.image_files import decode_flags, decode_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -197,3 +198,55 @@ def test_masks_of_lossy_formats_are_refused(tmp_path):
     path = save(tmp_path / "a.jpg", np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"a\.jpg: a mask in JPEG format.*save masks as PNG"):
         read_mask(path, num_classes=3)
+
+
+def test_a_picture_from_memory():
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, format="PNG")
+    np.testing.assert_array_equal(decode_image(file.getvalue(), "here"), RGB)
+    with pytest.raises(ValueError, match="here: not a picture that Pillow can read"):
+        decode_image(b"", "here")
+    with pytest.raises(ValueError, match="here: damaged or truncated"):
+        decode_image(file.getvalue()[:80], "here")
+
+
+@pytest.mark.parametrize("array", [GREY, GREY > 100, GREY.astype(np.uint16) * 300])
+def test_flags_from_memory(array):
+    file = io.BytesIO()
+    array = np.where(GREY > 100, array, 0).astype(array.dtype)
+    Image.fromarray(array).save(file, format="PNG")
+    flags = decode_flags(file.getvalue(), "here")
+    assert flags.dtype == bool
+    np.testing.assert_array_equal(flags, array != 0)
+
+
+def test_flags_have_one_channel():
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, format="PNG")
+    with pytest.raises(ValueError, match="here: a picture with mode RGB, expected one channel"):
+        decode_flags(file.getvalue(), "here")
+
+
+def test_masks_of_colours(tmp_path):
+    alpha = np.full((6, 9, 1), 3, np.uint8)
+    kinds = {"rgb": (RGB, RGB), "rgba": (np.concatenate([RGB, alpha], -1), RGB)}
+    kinds |= {
+        "grey": (GREY, np.stack([GREY] * 3, -1)),
+        "bit": (GREY > 127, np.stack([(GREY > 127) * 255] * 3, -1)),
+    }
+    for name, (array, expected) in kinds.items():
+        np.testing.assert_array_equal(read_colours(save(tmp_path / f"{name}.png", array)), expected)
+    picture = Image.fromarray(GREY // 100).convert("P")
+    picture.putpalette([5, 6, 7, 8, 9, 10, 11, 12, 13])
+    picture.save(tmp_path / "palette.png", transparency=1)
+    expected = np.array([[5, 6, 7], [8, 9, 10], [11, 12, 13]])[GREY // 100]
+    np.testing.assert_array_equal(read_colours(tmp_path / "palette.png"), expected)
+
+
+def test_masks_of_colours_in_other_files(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.png: a mask with mode I;16, expected colours of 8 bit"):
+        read_colours(save(tmp_path / "a.png", GREY.astype(np.uint16)))
+    with pytest.raises(ValueError, match=r"a\.jpg: a mask in JPEG format"):
+        read_colours(save(tmp_path / "a.jpg", RGB))
+    with pytest.raises(FileNotFoundError, match=r"none\.png: no such file"):
+        read_colours(tmp_path / "none.png")

@@ -30,6 +30,7 @@ def test_polygons_cover_the_pixels_that_coco_fills():
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pycocotools' own code
 def test_against_pycocotools():
     from pycocotools import mask
 

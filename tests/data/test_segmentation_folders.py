@@ -343,3 +343,35 @@ def test_the_real_camvid(tmp_path):
         means[name] = record["image"][mask].mean(), np.nonzero(mask)[0].mean()
     assert means["sky"][0] > means["road"][0] + 50
     assert means["sky"][1] < 120 < 240 < means["road"][1]
+
+
+def test_skipping_leaves_out_what_has_no_partner(voc, camvid, plain):
+    (voc / "SegmentationClass" / "one.png").unlink()
+    folder = VOCSegmentation(voc, "train", skip_broken=True)
+    assert folder.names == ("three", "two.b")
+    assert folder.broken == (f"{voc / 'SegmentationClass'}: image without mask: one",)
+    write_list(camvid / "train.txt", *NAMES, "four")
+    folder = CamVidFolder(camvid, "train", skip_broken=True)
+    assert folder.names == NAMES
+    assert len(folder.broken) == 1
+    (plain / "masks" / "p0.png").unlink()
+    (plain / "images" / "p1.png").unlink()
+    write_list(plain / "val.txt", "p0", "p3", "p88")
+    folder = ImageMaskFolder(plain, split="val", skip_broken=True)
+    assert folder.names == ("p3",)
+    assert len(folder.broken) == 3
+    assert len(ImageMaskFolder(plain, skip_broken=True)) == 8
+
+
+def test_nothing_left_lists_what_was_broken(voc):
+    for path in (voc / "SegmentationClass").iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    with pytest.raises(ValueError, match=r"(?s)no pair of image and mask.*image without mask: one"):
+        VOCSegmentation(voc, "train", skip_broken=True)
+
+
+def test_classes_of_one_name(plain):
+    with pytest.raises(
+        ValueError, match="masks: class_names: a more than once; give each class its own name"
+    ):
+        ImageMaskFolder(plain, class_names=["a", "b", "a"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxvision.pictures import camvid_palette, digit_scenes_palette, voc_palette
+from jaxvision.pictures import camvid_palette, cityscapes_palette, digit_scenes_palette, voc_palette
 
 
 def test_voc_palette_is_the_published_one():
@@ -40,3 +40,10 @@ def test_palettes_are_tables_of_distinct_colours(make):
 def test_camvid_palette():
     palette = camvid_palette()
     assert palette[[0, 3, 8, 255]].tolist() == [[128, 128, 128], [128, 64, 128], [64, 0, 128], [0, 0, 0]]
+
+
+def test_cityscapes_palette():
+    palette = cityscapes_palette()
+    expected = [[128, 64, 128], [70, 130, 180], [220, 20, 60], [119, 11, 32], [0, 0, 0]]
+    assert palette[[0, 10, 11, 18, 255]].tolist() == expected
+    assert len(np.unique(palette[:19], axis=0)) == 19

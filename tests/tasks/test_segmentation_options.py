@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from oracles.annotation_files import coco, write_coco, write_labelme, write_photo
 from PIL import Image
 
+from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
 from jaxvision.tasks import SegmentationData
 
 
@@ -52,3 +56,55 @@ def test_scaled_images_are_cropped_to_the_size():
         changed = transform(record, np.random.default_rng(seed))
         assert changed["image"].shape == (16, 24, 3)
         assert changed["mask"].shape == (16, 24)
+
+
+def test_a_labelme_folder_is_split_and_its_classes_are_collected(tmp_path):
+    write_labelme(tmp_path, 10)
+    data = SegmentationData(source="labelme", root=tmp_path, val_fraction=0.3)
+    train, val, test = data.open_sources()
+    assert (len(train), len(val)) == (7, 3)
+    assert test is val
+    assert train.class_names == ("_background_", "car", "road")
+    np.testing.assert_array_equal(data.palette(), voc_palette())
+    other = dataclasses.replace(data, split_seed=3).open_sources()[1]
+    assert other.names != val.names
+    labels = tmp_path / "mine.txt"
+    labels.write_text("road\ncar\n")
+    assert dataclasses.replace(data, labels=labels).open_sources()[0].class_names[1] == "road"
+
+
+def test_broken_files_stop_or_are_left_out(tmp_path, capsys):
+    write_labelme(tmp_path, 10)
+    (tmp_path / "a0.json").write_text("{")
+    (tmp_path / "a1.jpg").write_bytes(b"broken")
+    data = SegmentationData(source="labelme", root=tmp_path)
+    with pytest.raises(ValueError, match=r"a0\.json: not a JSON file"):
+        data.open_sources()
+    train, val, _ = dataclasses.replace(data, skip_broken=True).open_sources()
+    assert sorted(train.names + val.names) == [f"a{number}" for number in range(2, 10)]
+    printed = capsys.readouterr().out
+    assert "a0.json: not a JSON file" in printed
+    assert "a1.jpg: not a picture" in printed
+
+
+def test_colours_are_those_of_the_data(tmp_path):
+    np.testing.assert_array_equal(SegmentationData(source="cityscapes").palette(), cityscapes_palette())
+    np.testing.assert_array_equal(SegmentationData(source="camvid").palette(), camvid_palette())
+    for part in ("train", "val"):
+        write_photo(tmp_path / part / f"{part}.png")
+        write_photo(tmp_path / f"{part}_labels" / f"{part}.png", grey=9)
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nNight,9,9,9\n")
+    data = SegmentationData(source="camvid", root=tmp_path)
+    assert not data.open_sources()[0][0]["mask"].any()
+    assert data.palette()[0].tolist() == [9, 9, 9]
+
+
+def test_options_reach_the_readers(tmp_path):
+    write_coco(tmp_path, coco())
+    write_coco(tmp_path, coco(), part="train2017")
+    data = SegmentationData(source="coco", root=tmp_path, annotations="instances")
+    assert data.open_sources()[0].num_classes == 3
+    with pytest.raises(FileNotFoundError, match=r"expected one of annotations/stuff_\*"):
+        dataclasses.replace(data, annotations="stuff").open_sources()
+    with pytest.raises(ValueError, match="coarse: only cityscapes"):
+        dataclasses.replace(data, coarse=True).open_sources()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.annotation_files import write_labelme
 from PIL import Image
 
 from jaxvision.tasks.segmentation_losses import resolve_class_weights
@@ -447,4 +448,21 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
     shown, _ = child.communicate(timeout=300)
     assert child.returncode == 0, shown
     first, second = (read_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "killed"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_a_labelme_folder_becomes_a_trained_network(script, tmp_path):
+    write_labelme(tmp_path / "data", 5)
+    (tmp_path / "data" / "a2.json").write_text("{")
+    options = [*("--data.source", "labelme", "--data.root", str(tmp_path / "data"), "--data.batch-size", "2")]
+    options += ["--data.skip-broken", "--data.workers", "1"]
+    assert script.main(_options(tmp_path, "own", *options, steps=2)) == 0
+    with (tmp_path / "own" / "classes.csv").open(newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["_background_", "car", "road"]
+    variables = read_variables(tmp_path / "own" / "weights.safetensors")
+    assert variables["params"]["head"]["kernel"].shape[-1] == 3
+    again = ["--config", str(tmp_path / "own" / "config.json"), "--run.name", "again"]
+    assert script.main(again) == 0
+    first, second = (read_weights(tmp_path / name / "weights.safetensors") for name in ("own", "again"))
     assert all(np.array_equal(first[name], second[name]) for name in first)
