@@ -56,7 +56,7 @@ def read_index(path: Path, image_folder: Path, problems: Problems, *, note: Note
       path: the JSON file.
       image_folder: with the pictures; a folder in ``file_name`` is looked for in it, and without.
       problems: gets what is wrong with images and annotations; an image with a broken annotation is left out,
-        as its mask would lack it.
+        as its mask would lack it. Only where an annotation names no image, it is not known which lacks it.
       note: called with an annotation and its place; what it returns is kept.
 
     Raises:
