@@ -8,6 +8,7 @@ import pytest
 from jaxvision import weights, zoo
 from jaxvision.backbones import RESNET_VARIANTS
 from jaxvision.core import flatten_paths
+from jaxvision.zoo import segmentation, segmentation_context
 
 
 def test_names_are_sorted_and_hold_every_family():
@@ -32,7 +33,7 @@ def test_every_network_builds_and_runs_by_shape(name):
     logits, variables = jax.eval_shape(
         functools.partial(model.init_with_output, train=False), jax.random.key(0), images
     )
-    dense = name.startswith(("fcn", "unet"))
+    dense = name in {**segmentation.ENTRIES, **segmentation_context.ENTRIES}
     assert logits.shape == ((2, *shape[:-1], 6) if dense else (2, 6))
     # Each table of weights names every leaf, and takes the names back to the leaves.
     tables = [make() for make in (zoo.ENTRIES[name].rules, *zoo.ENTRIES[name].other_rules) if make]

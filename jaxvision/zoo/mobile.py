@@ -100,7 +100,7 @@ def _efficientnet_entry(variant: str) -> Entry:
 def block_parts(backbone: MobileBackbone) -> list[list[tuple[str, ...]]]:
     """Of each block of each stage the names of its submodules, as the tables of weights take them.
 
-    >>> blockblock_parts(mobilenet_v2("mobilenet_v2"))[0]
+    >>> block_parts(mobilenet_v2("mobilenet_v2"))[0]
     [('depthwise', 'project')]
     """
     return [[block.parts for block in stage] for stage in backbone.stages]

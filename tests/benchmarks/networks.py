@@ -5,9 +5,10 @@
 
 A training step is forward, mean cross entropy over the images or pixels, backward and an SGD update with
 momentum, in train mode. PyTorch runs eagerly in channels_last; its classifiers are torchvision's, its
-segmentation networks the restatements that the tests compare with (``tests/oracles/torch_networks.py``). Each
-peer has a process of its own (in one process they halve each other's speed), the peers take turns, and a
-figure is the median over turns of the fastest call in a turn: other work on the machine only ever adds time.
+segmentation networks torchvision's, segmentation_models.pytorch's, or the restatements that the tests compare
+with (``tests/oracles/torch_networks.py``). Each peer has a process of its own (in one process they halve each
+other's speed), the peers take turns, and a figure is the median over turns of the fastest call in a turn:
+other work on the machine only ever adds time.
 ``compile`` is the time that XLA takes for the step, ``peak`` the largest resident memory of each process,
 XLA's compiler included. Both run with the allocator settings of
 :func:`jaxvision.training.keep_freed_memory`; ``--cache FOLDER`` keeps XLA's programs there, so that a second
@@ -54,8 +55,23 @@ CASES = (
     Case("MobileNetV2, 4x224x224", "mobilenet_v2", 4, 224, 1000),
     Case("EfficientNet-B0, 4x224x224", "efficientnet_b0", 4, 224, 1000),
     Case("VGG-16, 4x224x224", "vgg16", 4, 224, 1000),
+    Case("FCN ResNet-50, 2x224x224", "fcn_resnet50", 2, 224, 21),
+    Case("DeepLabV3 ResNet-50, 2x224x224", "deeplabv3_resnet50", 2, 224, 21),
+    Case("DeepLabV3 MobileNetV3, 4x224x224", "deeplabv3_mobilenet_v3_large", 4, 224, 21),
+    Case("LR-ASPP MobileNetV3, 4x224x224", "lraspp_mobilenet_v3_large", 4, 224, 21),
+    Case("DeepLabV3+ ResNet-34, 4x224x224", "deeplabv3plus_resnet34", 4, 224, 21),
+    Case("PSPNet ResNet-34, 4x224x224", "pspnet_resnet34", 4, 224, 21),
+    Case("FPN ResNet-34, 4x224x224", "fpn_resnet34", 4, 224, 21),
 )
-DENSE = ("unet", "fcn8s_vgg16")  # a label a pixel
+# segmentation_models.pytorch's name of each network that is its own.
+SMP = {"deeplabv3plus_resnet34": "DeepLabV3Plus", "pspnet_resnet34": "PSPNet", "fpn_resnet34": "FPN"}
+TORCHVISION = (
+    "fcn_resnet50",
+    "deeplabv3_resnet50",
+    "deeplabv3_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+)
+DENSE = ("unet", "fcn8s_vgg16", *SMP, *TORCHVISION)  # a label a pixel
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -130,6 +146,12 @@ def torch_model(case: Case) -> Any:
     if case.network == "fcn8s_vgg16":
         widths = (64, 128, 256, 512, 512)
         return FCN(vgg_features((2, 2, 3, 3, 3), widths), widths, case.classes, stride=8)
+    if case.network in SMP:
+        import segmentation_models_pytorch as smp
+
+        return getattr(smp, SMP[case.network])("resnet34", encoder_weights=None, classes=case.classes)
+    if case.network in TORCHVISION:
+        return get_model(case.network, weights=None, weights_backbone=None, num_classes=case.classes)
     return get_model(case.network, weights=None, num_classes=case.classes)
 
 
@@ -145,15 +167,19 @@ def torch_calls(case: Case, threads: int) -> tuple[Calls, float]:
     labels = torch.from_numpy(labels).long()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
+    def scores() -> Any:
+        outputs = model(images)
+        return outputs["out"] if isinstance(outputs, dict) else outputs
+
     def infer() -> None:
         model.eval()
         with torch.inference_mode():
-            model(images)
+            scores()
 
     def train() -> None:
         model.train()
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.functional.cross_entropy(scores(), labels).backward()
         optimizer.step()
 
     return {"inference": infer, "training step": train}, 0.0

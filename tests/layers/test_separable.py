@@ -87,7 +87,7 @@ def test_mapped_over_a_further_axis_and_traced_once():
 
 def test_errors():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match='order: expected "mobilenet" or "xception", got \'resnet\''):
+    with pytest.raises(ValueError, match='order: expected "mobilenet", "xception" or "joint"'):
         SeparableConv(3, order="resnet").init(key, IMAGES, train=False)
     with pytest.raises(ValueError, match=r"no equal padding keeps the size under an even kernel \[4, 4\]"):
         SeparableConv(3, 4).init(key, IMAGES, train=False)
