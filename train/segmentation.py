@@ -29,6 +29,7 @@ Large images in overlapping windows, from several scales, and their mirror image
     python train/segmentation.py predict photos/ --model.name unet_bn --weights unet.safetensors
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -85,14 +86,16 @@ class ModelOptions:
     features: tuple[int, ...] = (16, 32, 64, 128)
     """Channels of each level of unet and unet_bn; the paper's are 64 128 256 512 1024."""
     hidden: int = 4096
-    """Channels of fc6 and fc7 of an FCN or a DeconvNet."""
+    """Channels of fc6 and fc7 of an FCN on VGG or of a DeconvNet."""
+    aux_head: bool = False
+    """Train an auxiliary head too: of DeepLabV3, PSPNet, and FCN on a ResNet; see --loss.auxiliary."""
     dropout: float | None = None
     """Dropout rate; by default the network's own, but 0 for a U-Net."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
     weights: str | None = None
-    """Start from these: the weights.safetensors of an earlier run; or those of the classifier with the same
-    backbone, in a file or as hf://OWNER/NAME, which start the backbone."""
+    """Start from these: the weights.safetensors of an earlier run; or, in a file or as hf://OWNER/NAME,
+    published ones of the network, or of the classifier with the same backbone, which start the backbone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +167,10 @@ def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
     fields: dict[str, Any] = {"num_classes": num_classes}
     if options.name in ("unet", "unet_bn"):
         fields |= {"features": options.features, "dropout_rate": 0.0}
-    elif options.name.startswith(("fcn", "deconvnet")):
+    elif options.name.startswith(("fcn8s", "fcn16s", "fcn32s", "deconvnet")):
         fields["hidden"] = options.hidden
+    if options.aux_head:
+        fields["aux_head"] = True
     if options.dropout is not None:
         fields["dropout_rate"] = options.dropout
     if options.bfloat16:
@@ -197,13 +202,12 @@ def initial_variables(
         trained = json.loads(weights.read_metadata(path)["config"])["model"]["name"]
         if trained != zoo.find_entry(options.name).classifier:
             return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
+    elif zoo.find_entry(options.name).rules is not None:
+        with contextlib.suppress(ValueError):  # not of the whole network
+            return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
     variables = jax.jit(task.init)(jax.random.key(0, impl="rbg"))
     started = zoo.start_backbone(options.name, variables, weights=path)
-    taken, new = ([name.split("/")[1] for name in names] for names in (started.taken, started.new))
-    print(
-        f"{path}: {len(taken)} leaves of {started.classifier} start {name_some(list(dict.fromkeys(taken)))}; "
-        f"{len(new)} are new: {name_some(list(dict.fromkeys(new)))}"
-    )
+    print(f"{path}: {started.summary}")
     usual, wanted = weights.Preprocessing(), started.preprocessing
     if (wanted.mean, wanted.std) != (usual.mean, usual.std):
         print(f"{path}: expects images with --data.mean {wanted.mean} and --data.std {wanted.std}")
@@ -226,6 +230,7 @@ def train(config: Config, resumed: Path | None) -> int:
         num_classes=num_classes,
         image_size=config.data.size,
         frozen=config.optimizer.freeze,
+        aux_weight=config.loss.auxiliary,
     )
     layers = layer_order(model, config.data.size) if config.optimizer.layer_decay is not None else ()
     trainer = Trainer(

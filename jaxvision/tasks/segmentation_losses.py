@@ -270,6 +270,8 @@ class SegmentationLossOptions:
     """Take the images of a batch as one in the losses of regions."""
     classes: Literal["present", "all"] = "present"
     """Classes that count in the mean of the losses of regions: those in the truth, or all."""
+    auxiliary: float = 0.5
+    """Factor of an auxiliary head's losses, where the network is trained with one."""
 
     def resolved(
         self, source: Any, *, progress: Callable[[int, int], None] | None = None
@@ -296,6 +298,8 @@ class SegmentationLossOptions:
           ValueError: if all factors are 0, there is not one weight a class, a rule for the weights is not
             resolved, or an option is out of its range.
         """
+        if not self.auxiliary >= 0:
+            raise ValueError(f"--loss.auxiliary: expected 0 or more, got {self.auxiliary}")
         return segmentation_loss(
             {name: getattr(self, name) for name in LOSS_NAMES if getattr(self, name) != 0},
             class_weights=self._weights(num_classes),

@@ -93,39 +93,43 @@ def _v3_rules(make: Callable[..., Sequence[Rule]]) -> Sequence[Rule]:
 
 def _fcn(variant: str) -> Entry:
     builder = _builder(DilatedFCN, resnet, variant, body={"output_stride": 8})
-    return Entry(builder, fcn_resnet_rules, _FCN_PAPER, _IMAGES, ignore=AUX_CLASSIFIER)
+    return Entry(builder, fcn_resnet_rules, _FCN_PAPER, _IMAGES, ignore=AUX_CLASSIFIER, classifier=variant)
 
 
 def _deeplabv3(variant: str) -> Entry:
     builder = _builder(DeepLabV3, resnet, variant, body={"output_stride": 8})
-    return Entry(builder, deeplabv3_resnet_rules, _V3_PAPER, _IMAGES, ignore=AUX_CLASSIFIER)
+    return Entry(
+        builder, deeplabv3_resnet_rules, _V3_PAPER, _IMAGES, ignore=AUX_CLASSIFIER, classifier=variant
+    )
 
 
 def _smp_deeplabv3(variant: str) -> Entry:
     body = {"output_stride": 8, "dilate_strided": True}
     builder = _builder(DeepLabV3, resnet, variant, body=body, align_corners=True)
-    return Entry(builder, smp_deeplabv3_rules, _V3_PAPER)
+    return Entry(builder, smp_deeplabv3_rules, _V3_PAPER, classifier=variant)
 
 
 def _deeplabv3plus(variant: str) -> Entry:
     body = {"output_stride": 16, "dilate_strided": True}
     builder = _builder(DeepLabV3Plus, resnet, variant, body=body, **_SMP_V3PLUS)
-    return Entry(builder, smp_deeplabv3plus_rules, _V3PLUS_PAPER)
+    return Entry(builder, smp_deeplabv3plus_rules, _V3PLUS_PAPER, classifier=variant)
 
 
 def _deeplabv3plus_mobile() -> Entry:
     body = {"output_stride": 16, "dilate_strided": True, "head_conv": True}
     builder = _builder(DeepLabV3Plus, mobilenet_v2, "mobilenet_v2", body=body, **_SMP_V3PLUS)
     rules = functools.partial(_v2_rules, smp_deeplabv3plus_mobilenet_v2_rules)
-    return Entry(builder, rules, _V3PLUS_PAPER)
+    return Entry(builder, rules, _V3PLUS_PAPER, classifier="mobilenet_v2")
 
 
 def _pspnet(variant: str) -> Entry:
-    return Entry(_builder(PSPNet, resnet, variant, body={"output_stride": 8}), None, _PSP_PAPER)
+    builder = _builder(PSPNet, resnet, variant, body={"output_stride": 8})
+    return Entry(builder, None, _PSP_PAPER, classifier=variant)
 
 
 def _fpn(variant: str) -> Entry:
-    return Entry(_builder(SemanticFPN, resnet, variant), smp_fpn_rules, _FPN_PAPER)
+    builder = _builder(SemanticFPN, resnet, variant)
+    return Entry(builder, smp_fpn_rules, _FPN_PAPER, classifier=variant)
 
 
 # The two stages of ResNet-34 up to stride 8.
@@ -146,12 +150,14 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             _V3_PAPER,
             _IMAGES,
             ignore=AUX_CLASSIFIER,
+            classifier="mobilenet_v3_large",
         ),
         "lraspp_mobilenet_v3_large": Entry(
             _MOBILE_LRASPP,
             functools.partial(_v3_rules, lraspp_mobilenet_v3_rules),
             _MOBILE_PAPER,
             _IMAGES,
+            classifier="mobilenet_v3_large",
         ),
         "deeplabv3plus_resnet34": _deeplabv3plus("resnet34"),
         "deeplabv3plus_resnet50": _deeplabv3plus("resnet50"),
@@ -161,12 +167,14 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             _builder(DeepLabV3Plus, aligned_xception, "xception65", body={"output_stride": 16}),
             None,
             _V3PLUS_PAPER,
+            classifier="xception65",
         ),
         "pspnet_resnet34": Entry(
             _builder(PSPNet, resnet, "resnet34", body=_SMP_PSP_BODY, **_SMP_PSP),
             smp_pspnet_rules,
             _PSP_PAPER,
             ignore=SMP_UNUSED_STAGES,
+            classifier="resnet34",
         ),
         "pspnet_resnet50": _pspnet("resnet50"),
         "pspnet_resnet101": _pspnet("resnet101"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxvision.core import flatten_paths
+from jaxvision.core import flatten_paths, name_some
 from jaxvision.segmentation import take_from_classifier
 from jaxvision.weights import Preprocessing
 from jaxvision.zoo.loading import load
@@ -28,6 +28,23 @@ class Started(NamedTuple):
     classifier: str
     taken: tuple[str, ...]
     new: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What came from the file and what did not, in a line, by the network's parts.
+
+        >>> paths = ("params/backbone/bias",), ("params/head/bias",)
+        >>> Started({}, Preprocessing(), "resnet18", *paths).summary
+        '1 leaves of resnet18 start backbone; 1 are new: head'
+        """
+        parts = [
+            name_some(list(dict.fromkeys(path.split("/")[1] for path in paths)))
+            for paths in (self.taken, self.new)
+        ]
+        return (
+            f"{len(self.taken)} leaves of {self.classifier} start {parts[0]}; {len(self.new)} are new: "
+            f"{parts[1]}"
+        )
 
 
 def start_backbone(

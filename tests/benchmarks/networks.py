@@ -64,14 +64,14 @@ CASES = (
     Case("FPN ResNet-34, 4x224x224", "fpn_resnet34", 4, 224, 21),
 )
 # segmentation_models.pytorch's name of each network that is its own.
-SMP = {"deeplabv3plus_resnet34": "DeepLabV3Plus", "pspnet_resnet34": "PSPNet", "fpn_resnet34": "FPN"}
+SMP_CONTEXT = {"deeplabv3plus_resnet34": "DeepLabV3Plus", "pspnet_resnet34": "PSPNet", "fpn_resnet34": "FPN"}
 TORCHVISION = (
     "fcn_resnet50",
     "deeplabv3_resnet50",
     "deeplabv3_mobilenet_v3_large",
     "lraspp_mobilenet_v3_large",
 )
-DENSE = ("unet", "fcn8s_vgg16", *SMP, *TORCHVISION)  # a label a pixel
+DENSE = ("unet", "fcn8s_vgg16", *SMP_CONTEXT, *TORCHVISION)  # a label a pixel
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -146,10 +146,10 @@ def torch_model(case: Case) -> Any:
     if case.network == "fcn8s_vgg16":
         widths = (64, 128, 256, 512, 512)
         return FCN(vgg_features((2, 2, 3, 3, 3), widths), widths, case.classes, stride=8)
-    if case.network in SMP:
+    if case.network in SMP_CONTEXT:
         import segmentation_models_pytorch as smp
 
-        return getattr(smp, SMP[case.network])("resnet34", encoder_weights=None, classes=case.classes)
+        return getattr(smp, SMP_CONTEXT[case.network])("resnet34", encoder_weights=None, classes=case.classes)
     if case.network in TORCHVISION:
         return get_model(case.network, weights=None, weights_backbone=None, num_classes=case.classes)
     return get_model(case.network, weights=None, num_classes=case.classes)

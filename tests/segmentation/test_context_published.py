@@ -11,6 +11,7 @@ from oracles.network_cases import assert_close, seeded_state_dict
 from jaxvision import weights, zoo
 from jaxvision.core import count_parameters, flatten_paths
 from jaxvision.export import PLATFORMS
+from jaxvision.segmentation import take_from_classifier
 from jaxvision.weights import BOOKKEEPING, convert
 from jaxvision.zoo.segmentation_context import ENTRIES
 
@@ -34,6 +35,8 @@ SMP = {
     "fpn_resnet50": "FPN",
 }
 NARROW = {"features": (4, 4, 8, 8), "stem_features": 4}
+# A shortcut has a convolution wherever a stride was, though dilation took its place.
+GROWING = {"features": (4, 8, 12, 16), "stem_features": 4}
 BIG = ("resnet101", "xception65")
 
 
@@ -216,3 +219,46 @@ def test_lowers_for_every_platform_with_a_batch_of_any_size(name):
     apply = jax.jit(functools.partial(model.apply, train=False))
     program = jax.export.export(apply, platforms=PLATFORMS)(variables, images)
     assert program.out_avals[0].shape == (batch, 45, 61, 3)
+
+
+def test_every_network_names_the_classifier_of_its_backbone():
+    for name, entry in ENTRIES.items():
+        ours, theirs = zoo.create(name).backbone, zoo.create(entry.classifier).backbone
+        dense = {"output_stride": 32, "dilate_strided": False, "taps": "last", "head_conv": False}
+        same = {field: value for field, value in dense.items() if hasattr(ours, field)}
+        if name == "pspnet_resnet34":  # it reads the first two stages
+            same |= {"blocks": theirs.blocks, "features": theirs.features}
+        assert ours.clone(**same) == theirs, name
+
+
+def filled(name, value, **fields):
+    target = shapes_of(zoo.create(name, **fields))[1]
+    return jax.tree.map(lambda leaf: np.full(leaf.shape, value, leaf.dtype), target)
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier", "body", "whole"),
+    [
+        ("lraspp_mobilenet_v3_large", "mobilenet_v3_large", {"width": 0.05}, {"width": 0.05}),
+        (
+            "pspnet_resnet34",
+            "resnet34",
+            {"blocks": (1, 2), "features": (4, 8), "stem_features": 4},
+            {"blocks": (1, 2, 1, 1), "features": (4, 8, 8, 8), "stem_features": 4},
+        ),
+        ("deeplabv3_resnet50", "resnet50", GROWING, GROWING),
+    ],
+)
+def test_a_classifier_starts_the_backbone_and_nothing_else(name, classifier, body, whole):
+    network, published_one = filled(name, 0.0, backbone=body), filled(classifier, 1.0, backbone=whole)
+    started, taken = take_from_classifier(network, published_one)
+    assert jax.tree.structure(started) == jax.tree.structure(network)
+    for path, leaf in flatten_paths(started).items():
+        assert (leaf == ("/backbone/" in path)).all(), path
+        assert (path in taken) == ("/backbone/" in path)
+    # A backbone with more stages than the classifier's cannot start from it.
+    if name == "pspnet_resnet34":
+        with pytest.raises(ValueError, match=r"stage3.* absent in the classifier"):
+            take_from_classifier(
+                filled("fpn_resnet34", 0.0, backbone=whole), filled(name, 1.0, backbone=body)
+            )
