@@ -48,6 +48,16 @@ class VGG(nn.Module):
     axis_name: str | None = None
     dtype: DTypeLike | None = None
 
+    @property
+    def channels(self) -> dict[str, int]:
+        """Number of channels of each feature map, for decoders: ``{"c1": 64, ..., "c5": 512}``."""
+        return {f"c{stage}": width for stage, width in enumerate(self.features, start=1)}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Stride of each feature map against the image: ``{"c1": 2, ..., "c5": 32}``."""
+        return {f"c{stage}": 2**stage for stage in range(1, len(self.features) + 1)}
+
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, with_indices: bool = False) -> dict[str, jax.Array]:
         """Computes the features of each stage, after its pooling.

@@ -45,11 +45,26 @@ class Case(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
+# Of ``oracles.torch_segnets.whole_model``, a label a pixel.
+DECODERS = (
+    "segnet",
+    "segnet_basic",
+    "deconvnet",
+    "unet_resnet34",
+    "linknet_resnet34",
+    "unetplusplus_resnet34",
+)
 HALF, PAPER = (32, 64, 128, 256, 512), (64, 128, 256, 512, 1024)
 CASES = (
     Case("U-Net 32-512, BN, 4x128x128", "unet", 4, 128, 12, {"features": HALF, "use_norm": True}),
     Case("U-Net 64-1024, 2x128x128", "unet", 2, 128, 12, {"features": PAPER, "use_norm": False}),
     Case("FCN-8s VGG-16, 2x224x224", "fcn8s_vgg16", 2, 224, 21),
+    Case("SegNet, 2x128x128", "segnet", 2, 128, 12),
+    Case("SegNet-Basic, 2x128x128", "segnet_basic", 2, 128, 12),
+    Case("DeconvNet, 2x224x224", "deconvnet", 2, 224, 21),
+    Case("U-Net ResNet-34, 4x128x128", "unet_resnet34", 4, 128, 12),
+    Case("LinkNet ResNet-34, 4x128x128", "linknet_resnet34", 4, 128, 12),
+    Case("UNet++ ResNet-34, 2x128x128", "unetplusplus_resnet34", 2, 128, 12),
     Case("ResNet-50, 4x224x224", "resnet50", 4, 224, 1000),
     Case("ResNeXt-50 32x4d, 4x224x224", "resnext50_32x4d", 4, 224, 1000),
     Case("MobileNetV2, 4x224x224", "mobilenet_v2", 4, 224, 1000),
@@ -82,7 +97,7 @@ def batch_of(case: Case) -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     shape = (case.batch, case.size, case.size)
     images = rng.standard_normal((*shape, 3)).astype(np.float32)
-    labels = rng.integers(0, case.classes, shape if case.network in DENSE else case.batch)
+    labels = rng.integers(0, case.classes, shape if case.network in (*DENSE, *DECODERS) else case.batch)
     return images, labels.astype(np.int32)
 
 
@@ -141,6 +156,10 @@ def torch_model(case: Case) -> Any:
     from oracles.torch_networks import FCN, UNet, vgg_features
     from torchvision.models import get_model
 
+    if case.network in DECODERS:
+        from oracles.torch_segnets import whole_model
+
+        return whole_model(case.network, case.classes)
     if case.network == "unet":
         return UNet(3, case.classes, case.fields["features"], use_norm=case.fields["use_norm"])
     if case.network == "fcn8s_vgg16":

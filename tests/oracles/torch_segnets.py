@@ -229,8 +229,16 @@ def segnet_outputs(name: str) -> dict[str, Any]:
     return model_outputs(torch_model(name), images_of(CASES[name]))
 
 
-def smp_model(name: str, num_classes: int) -> nn.Module:
-    """The whole model of one of our names, such as ``"unet_resnet34"``."""
+def whole_model(name: str, num_classes: int) -> nn.Module:
+    """The network of one of our names, such as ``"segnet"`` or ``"unet_resnet34"``, at full size."""
+    vgg16 = (2, 2, 3, 3, 3), (64, 128, 256, 512, 512)
+    restated = {
+        "segnet": lambda: SegNet(*vgg16, num_classes),
+        "segnet_basic": lambda: SegNetBasic(num_classes),
+        "deconvnet": lambda: DeconvNet(*vgg16, num_classes),
+    }
+    if name in restated:
+        return restated[name]()
     kind, encoder = name.split("_", 1)
     make = {"unet": smp.Unet, "linknet": smp.Linknet, "unetplusplus": smp.UnetPlusPlus}[kind]
     return make(encoder, encoder_weights=None, classes=num_classes)

@@ -51,7 +51,9 @@ def some_variables(model):
     return jax.tree.unflatten(jax.tree.structure(shapes), [jnp.float32(value) for value in draw.values()])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "deconvnet" else ()) for name in NAMES]
+)
 def test_equals_recorded_torch(name):
     check_segnet(name, recorded(name))
 
@@ -69,12 +71,9 @@ def full_size(name):
     """Our network with 5 classes, the rules, a restatement in torch, and a size of images."""
     from oracles import torch_segnets
 
-    if name == "segnet":
-        theirs = torch_segnets.SegNet(VGG16, WIDTHS, 5)
-        return zoo.create("segnet", num_classes=5), segnet_rules(VGG16), theirs, (45, 61)
-    if name == "segnet_basic":
-        theirs = torch_segnets.SegNetBasic(5)
-        return zoo.create("segnet_basic", num_classes=5), segnet_rules(()), theirs, (45, 61)
+    if name != "deconvnet":
+        rules = segnet_rules(VGG16 if name == "segnet" else ())
+        return zoo.create(name, num_classes=5), rules, torch_segnets.whole_model(name, 5), (45, 61)
     # Layers of 4096 over windows of 7 hold most of 252 million parameters: these are smaller, all else whole.
     narrow = {"hidden": 256, "window": 2}
     theirs = torch_segnets.DeconvNet(VGG16, WIDTHS, 5, **narrow)
@@ -192,7 +191,8 @@ def training_step(model, images, labels):
     return step, (variables["params"], variables["batch_stats"], optimizer.init(variables["params"]))
 
 
-@pytest.mark.parametrize("name", slow_but("segnet_basic"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_training_lowers_the_loss_and_scatters_nothing(name):
     """A scatter would take most of a step's time on a CPU: unpooling and its gradient need none."""
     rng = np.random.default_rng(0)
@@ -256,6 +256,7 @@ def test_options_reach_the_parts():
     assert deconv.backbone.features == (1, 2, 3, 4, 5)
 
 
+@pytest.mark.slow
 def test_dropout_of_deconvnet_acts_in_training_only():
     model = NETWORKS["deconvnet"](dropout_rate=0.5, window=1)
     variables = some_variables(model)

@@ -1,6 +1,7 @@
 """The script from end to end, on networks and data so small that the compiler takes most of the time."""
 
 import csv
+import functools
 import importlib.util
 import itertools
 import json
@@ -14,14 +15,17 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from oracles.annotation_files import write_labelme
+from oracles.network_cases import seeded_state_dict
 from PIL import Image
 
+from jaxvision import zoo
 from jaxvision.tasks.segmentation_losses import resolve_class_weights
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
-from jaxvision.weights import read_variables, read_weights, write_safetensors
+from jaxvision.weights import read_variables, read_weights, to_state_dict, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
 TINY = [
@@ -396,6 +400,69 @@ def test_a_run_starts_from_the_weights_of_another(script, run, tmp_path):
     first, second = (read_weights(f / "weights.safetensors") for f in (run, tmp_path / "w"))
     params = [name for name in first if name.startswith("params")]
     assert params and all(np.array_equal(first[name], second[name]) for name in params)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("unet_bn", {"features": (16, 32, 64, 128), "dropout_rate": 0.0}),
+        ("unet_resnet34", {}),
+        ("unetplusplus_resnet34", {}),
+        ("segnet", {}),
+        ("fcn8s_vgg16", {"hidden": 4096}),
+        ("deconvnet", {"hidden": 4096}),
+    ],
+)
+def test_each_network_gets_the_options_that_it_has(script, name, fields):
+    options = script.ModelOptions(name=name)
+    assert script.model_fields(options, 12) == {"num_classes": 12, **fields}
+    assert zoo.create(name, **script.model_fields(options, 12)).num_classes == 12
+
+
+@pytest.fixture(scope="module")
+def published_resnet18(tmp_path_factory):
+    """A file of torchvision's names and values from a seed."""
+    model = zoo.create("resnet18")
+    shapes = jax.eval_shape(
+        functools.partial(model.init, train=False), jax.random.key(0), np.zeros((1, 32, 32, 3))
+    )
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    named = to_state_dict(zeros, zoo.ENTRIES["resnet18"].rules())
+    path = tmp_path_factory.mktemp("published") / "resnet18.npz"
+    np.savez(path, **seeded_state_dict({key: value.shape for key, value in named.items()}))
+    return path
+
+
+@pytest.mark.slow
+def test_a_published_classifier_starts_the_backbone(script, published_resnet18, tmp_path, capsys):
+    options = _options(
+        tmp_path, "w", "--model.name", "linknet_resnet18", "--model.weights", str(published_resnet18),
+        "--optimizer.freeze", "backbone", steps=1,
+    )  # fmt: skip
+    assert script.main(options) == 0
+    shown = capsys.readouterr().out
+    assert "100 leaves of resnet18 start backbone; " in shown
+    assert "are new: decoder_block0, decoder_block1" in shown
+    with np.load(published_resnet18) as source:
+        kernel = source["layer4.1.conv2.weight"].transpose(2, 3, 1, 0)
+    trained = read_variables(tmp_path / "w" / "weights.safetensors")
+    np.testing.assert_array_equal(trained["params"]["backbone"]["stage4_block1"]["conv2"]["kernel"], kernel)
+    # The run's own weights start it whole.
+    again = _options(
+        tmp_path, "x", "--model.name", "linknet_resnet18",
+        "--model.weights", str(tmp_path / "w" / "weights.safetensors"), steps=1,
+    )  # fmt: skip
+    assert script.main(again) == 0
+    assert "leaves of" not in capsys.readouterr().out
+
+
+def test_a_network_without_a_backbone_takes_no_weights_of_another_library(
+    script, published_resnet18, tmp_path
+):
+    options = _options(tmp_path, "w", "--model.weights", str(published_resnet18))
+    with pytest.raises(ValueError, match="unet_bn has no backbone that a classifier's weights could start"):
+        script.main(options)
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_mistake_ends_with_a_message_and_code_1(tmp_path):
