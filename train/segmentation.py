@@ -31,6 +31,7 @@ Large images in overlapping windows, from several scales, and their mirror image
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,6 +161,8 @@ class EvaluateConfig:
     """Folder for the results."""
     devices: int | None = None
     """How many devices to use; by default all."""
+    compilation_cache: bool = True
+    """Keep compiled programs in the user's cache folder (~/.cache/jaxvision/xla)."""
 
 
 def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
@@ -276,10 +279,11 @@ def report(
     )
 
     @jax.jit
-    def segment(images: jax.Array) -> jax.Array:
+    def predict(variables: Any, images: jax.Array) -> jax.Array:
         logits = cast(jax.Array, model.apply(variables, images, train=False))
         return jnp.argmax(logits, axis=-1)
 
+    segment = functools.partial(predict, jax.device_put(variables))
     names, palette = source.class_names, config.data.palette()
     write_evaluation(folder, evaluation, source, segment, data=config.data, class_names=names, part=part)
     # Spread over the source: neighbouring images are often frames of one video.
@@ -293,7 +297,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     """Scores a trained network on a part of a data set, by default that of its run."""
     _, path = training.take_option(list(arguments), "--weights")
     data, looked_at = SegmentationData(), ReportOptions()
-    if path is not None:
+    if path is not None:  # else the next lines end with what is missing, or with the help
         trained, metadata = read_run_metadata(path, Config)
         data, looked_at = trained.data, trained.report
     options = tyro.cli(
@@ -302,8 +306,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         default=EvaluateConfig(tyro.MISSING if path is None else path, data, looked_at),
         prog=f"{PROGRAM} evaluate",
     )
-    devices = training.configure_devices(training.RunOptions(devices=options.devices))
-    placement = training.make_placement("jit", devices=devices)
+    where = training.RunOptions(devices=options.devices, compilation_cache=options.compilation_cache)
+    placement = training.make_placement("jit", devices=training.configure_devices(where))
     placement.check_batch_size(options.data.batch_size)
     parts = dict(zip(("train", "val", "test"), options.data.open_sources(), strict=True))
     source = CheckedMasks(parts[options.part])

@@ -62,7 +62,7 @@ class RunOptions:
 
 RESUMABLE = (
     "data.workers",  # changes nothing in the batches
-    "report",  # how the trained network is looked at
+    "report",  # the group: how the trained network is looked at
     "run.name",
     "run.folder",
     "run.steps",

@@ -44,6 +44,8 @@ TINY = [
     *("--run.devices", "1", "--run.no-compilation-cache"),
 ]
 
+ONE_DEVICE = ("--devices", "1", "--no-compilation-cache")
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -138,7 +140,7 @@ def test_class_weights_by_a_rule_are_kept_as_numbers(script, tmp_path, capsys):
 
 def test_an_evaluation_repeats_the_scores_of_the_run(script, run, tmp_path):
     weights, out = str(run / "weights.safetensors"), tmp_path / "out"
-    assert script.main(["evaluate", "--weights", weights, "--out", str(out), "--devices", "1"]) == 0
+    assert script.main(["evaluate", "--weights", weights, "--out", str(out), *ONE_DEVICE]) == 0
     names = {"scores.json", "classes.csv", "confusion.png", "worst.png", "predictions.png"}
     assert {path.name for path in out.iterdir()} == names
     first, second = (json.loads((folder / "scores.json").read_text()) for folder in (run, out))
@@ -147,7 +149,7 @@ def test_an_evaluation_repeats_the_scores_of_the_run(script, run, tmp_path):
 
 
 def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys):
-    arguments = ["evaluate", "--weights", str(run / "weights.safetensors"), "--devices", "1"]
+    arguments = ["evaluate", "--weights", str(run / "weights.safetensors"), *ONE_DEVICE]
     more = ["--part", "val", "--data.eval-scenes", "3", "--report.worst", "0", "--report.no-boundary-iou"]
     assert script.main([*arguments, "--out", str(tmp_path / "val"), *more]) == 0
     assert not (tmp_path / "val" / "worst.png").exists()
@@ -160,6 +162,9 @@ def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys)
     (two_classes / "classes.txt").write_text(names)
     assert script.main([*arguments, *data, "--out", str(tmp_path / "other")]) == 0
     assert "the classes were background, digit 0" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        script.main(["evaluate"])
+    assert "--weights" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"not the weights\.safetensors of a run"):
         script.main(["evaluate", "--weights", str(run / "config.json")])
 
@@ -367,8 +372,9 @@ def test_resuming_with_another_class_count_is_refused(script, two_classes, tmp_p
 
 def test_options_that_change_no_number_may_change_in_a_resumed_run(script, run):
     arguments = ["--resume", str(run), "--data.workers", "2", "--run.log-every", "1", "--run.keep", "5"]
+    arguments += ["--report.worst", "3"]
     config, folder = parse_command(script.Config, arguments, description="", program="")
-    assert (config.data.workers, config.run.keep, folder) == (2, 5, run)
+    assert (config.data.workers, config.run.keep, config.report.worst, folder) == (2, 5, 3, run)
 
 
 def test_a_resumed_run_may_begin_to_stop_early_and_needs_no_first_weights(script, run, tmp_path):
