@@ -193,7 +193,7 @@ def test_shapes_types_and_no_second_trace(name: str) -> None:
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_losses(name: str) -> None:
     scores, truth = LOGITS[..., 0], (LABELS % 2).astype(jnp.int32)
-    where = jnp.array([True, False, True])
+    where, values = jnp.array([True, False, True]), jax.jit(BINARY[name])
 
     @functools.partial(jax.jit, static_argnames="over_batch")
     def run(x: jax.Array, labels: jax.Array, **options: Any) -> Any:
@@ -207,10 +207,10 @@ def test_binary_losses(name: str) -> None:
         np.testing.assert_allclose(value, sliced, rtol=1e-6)
         np.testing.assert_allclose(gradient[where], sliced_gradient, rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(gradient[1], 0.0)
-    assert np.isnan(BINARY[name](scores, truth.at[1, 0, 0].set(255))).tolist() == [False, True, False]
+    assert np.isnan(values(scores, truth.at[1, 0, 0].set(255))).tolist() == [False, True, False]
     right = jnp.where(truth == 1, 200.0, -200.0)
-    np.testing.assert_allclose(BINARY[name](right, truth), 0.0, atol=1e-6)
-    np.testing.assert_allclose(BINARY[name](right, truth == 1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(values(right, truth), 0.0, atol=1e-6)
+    np.testing.assert_allclose(values(right, truth == 1), 0.0, atol=1e-6)
     assert np.isfinite(run(-right, truth)[1]).all()
     assert BINARY[name](scores[:0], truth[:0]).shape == (0,)
     if name != "hinge":
@@ -241,7 +241,8 @@ def test_lovasz_extension_by_its_definition(data: st.DataObject) -> None:
     p = np.array([1 - e if t else e for e, t in zip(errors, truth, strict=True)])
     with np.errstate(divide="ignore"):
         logits = np.stack([np.log(1 - p), np.log(p)], -1).clip(-200, 200)
-    found = losses.lovasz_softmax_loss(jnp.asarray(logits[None], jnp.float32), jnp.array([truth], jnp.int32))
+    scores, labels = jnp.asarray(logits[None], jnp.float32), jnp.array([truth], jnp.int32)
+    found = jax.jit(losses.lovasz_softmax_loss)(scores, labels)
     np.testing.assert_allclose(found[0, 1], expected, atol=1e-5)
 
 
@@ -250,33 +251,39 @@ def test_certain_predictions_give_the_iou() -> None:
     rng = np.random.default_rng(0)
     labels, predictions = rng.integers(0, 3, (2, 40)), rng.integers(0, 3, (2, 40))
     logits = jnp.where(jax.nn.one_hot(predictions, 3) > 0, 200.0, -200.0)
-    found = losses.lovasz_softmax_loss(logits, jnp.asarray(labels))
+    found = jax.jit(losses.lovasz_softmax_loss)(logits, jnp.asarray(labels))
     for n, k in itertools.product(range(2), range(3)):
         y, p = labels[n] == k, predictions[n] == k
         np.testing.assert_allclose(found[n, k], 1 - (y & p).sum() / (y | p).sum(), rtol=1e-5)
 
 
 def test_kinds_of_one_family_meet() -> None:
-    options = {"ignore_index": 255}
-    dice = losses.dice_loss(LOGITS, LABELS, smooth=0.0, **options)
-    jaccard = losses.jaccard_loss(LOGITS, LABELS, **options)
-    half = losses.tversky_loss(LOGITS, LABELS, alpha=0.5, beta=0.5, **options)
-    full = losses.tversky_loss(LOGITS, LABELS, alpha=1.0, beta=1.0, **options)
-    np.testing.assert_allclose(half, dice, rtol=1e-5)
-    np.testing.assert_allclose(full, jaccard, rtol=1e-5)
-    focal = losses.focal_tversky_loss(LOGITS, LABELS, gamma=1.0, **options)
-    np.testing.assert_allclose(focal, losses.tversky_loss(LOGITS, LABELS, **options), rtol=1e-6)
-    one = losses.generalised_dice_loss(LOGITS, LABELS, power=0.0, **options)
-    p = jax.nn.softmax(LOGITS) * (LABELS != 255)[..., None]
-    right = (p * jax.nn.one_hot(LABELS, K)).sum((1, 2, 3))
-    np.testing.assert_allclose(one, 1 - right / (LABELS != 255).sum((1, 2)), rtol=1e-5)
+    @jax.jit
+    def values() -> dict[str, jax.Array]:
+        options = {"ignore_index": 255}
+        p = jax.nn.softmax(LOGITS) * (LABELS != 255)[..., None]
+        right = (p * jax.nn.one_hot(LABELS, K)).sum((1, 2, 3))
+        return {
+            "dice": losses.dice_loss(LOGITS, LABELS, smooth=0.0, **options),
+            "jaccard": losses.jaccard_loss(LOGITS, LABELS, **options),
+            "tversky": losses.tversky_loss(LOGITS, LABELS, **options),
+            "right": 1 - right / (LABELS != 255).sum((1, 2)),
+            "half": losses.tversky_loss(LOGITS, LABELS, alpha=0.5, beta=0.5, **options),
+            "full": losses.tversky_loss(LOGITS, LABELS, alpha=1.0, beta=1.0, **options),
+            "focal": losses.focal_tversky_loss(LOGITS, LABELS, gamma=1.0, **options),
+            "equal": losses.generalised_dice_loss(LOGITS, LABELS, power=0.0, **options),
+        }
+
+    found = values()
+    for one, other in (("half", "dice"), ("full", "jaccard"), ("focal", "tversky"), ("equal", "right")):
+        np.testing.assert_allclose(found[one], found[other], rtol=1e-5, err_msg=one)
 
 
 def test_a_small_class_weighs_as_much_as_a_large_one() -> None:
     """Sudre et al.: halving the overlap of a class of 2 pixels costs as much as of one of 200."""
     labels = jnp.array([[0] * 200 + [1] * 2])
     right = 400.0 * jax.nn.one_hot(labels, 2) - 200.0
-    half = losses.generalised_dice_loss(right.at[0, -1].multiply(-1.0), labels)
+    half = jax.jit(losses.generalised_dice_loss)(right.at[0, -1].multiply(-1.0), labels)
     # w0 = 1 / 200^2, w1 = 1 / 2^2
     expected = 1 - 2 * (200 / 200**2 + 1 / 4) / ((201 + 200) / 200**2 + (1 + 2) / 4)
     np.testing.assert_allclose(half, [expected], rtol=1e-5)
@@ -285,31 +292,31 @@ def test_a_small_class_weighs_as_much_as_a_large_one() -> None:
 def test_hard_examples_are_the_greatest() -> None:
     values = np.random.default_rng(0).normal(size=(4, 25)).astype(np.float32)
     mask = np.random.default_rng(1).random((4, 25)) < 0.7
+    hard_examples = jax.jit(losses.hard_examples)
     for count in (0, 1, 7, int(mask.sum()), 1000):
-        hard = np.asarray(losses.hard_examples(jnp.asarray(values), count, where=jnp.asarray(mask)))
+        hard = np.asarray(hard_examples(jnp.asarray(values), count, where=jnp.asarray(mask)))
         assert not (hard & ~mask).any()
         assert hard.sum() == min(count, mask.sum())
         if 0 < count < mask.sum():
             assert values[hard].min() > values[mask & ~hard].max()
-    ties = losses.hard_examples(jnp.array([1.0, 2.0, 2.0, jnp.nan, -jnp.inf]), 2)
+    ties = hard_examples(jnp.array([1.0, 2.0, 2.0, jnp.nan, -jnp.inf]), 2)
     assert ties.tolist() == [False, True, True, True, False]
-    traced = jax.jit(losses.hard_examples)(jnp.asarray(values), 5)
-    assert traced.sum() == 5
 
 
 def test_hard_pixels_count_images_that_are_there() -> None:
+    hard_pixels = jax.jit(losses.hard_pixels, static_argnames=("threshold", "min_kept", "ignore_index"))
     where = jnp.array([True, False, False])
-    hard = losses.hard_pixels(LOGITS, LABELS, threshold=1e-6, min_kept=4, ignore_index=255, where=where)
+    hard = hard_pixels(LOGITS, LABELS, threshold=1e-6, min_kept=4, ignore_index=255, where=where)
     assert hard.sum((1, 2)).tolist() == [4, 0, 0]
-    both = losses.hard_pixels(LOGITS, LABELS, threshold=1e-6, min_kept=4, ignore_index=255)
+    both = hard_pixels(LOGITS, LABELS, threshold=1e-6, min_kept=4, ignore_index=255)
     assert both.sum() == 12
-    most = losses.hard_pixels(LOGITS, LABELS, threshold=1.0, min_kept=2**30, ignore_index=255)
+    most = hard_pixels(LOGITS, LABELS, threshold=1.0, min_kept=2**30, ignore_index=255)
     np.testing.assert_array_equal(most, LABELS != 255)
 
 
 def test_a_boundary_loss_is_least_where_the_network_is_right() -> None:
     labels = jnp.asarray(np.pad(np.ones((1, 4, 4), np.int32), ((0, 0), (3, 3), (3, 3))))
-    distances = ops.signed_class_distances(labels, 2)
+    distances = jax.jit(lambda labels: ops.signed_class_distances(labels, 2))(labels)
     right = 20.0 * jax.nn.one_hot(labels, 2)
     shifted = jnp.roll(right, 2, axis=1)
     best = losses.boundary_loss(right, distances).sum()

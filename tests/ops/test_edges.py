@@ -14,7 +14,7 @@ edges = jax.jit(label_edges, static_argnames=("width", "border"))
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    width=st.integers(1, 5),
+    width=st.sampled_from([1, 2, 5]),
     border=st.booleans(),
     block=st.sampled_from([1, 4, 9]),
 )
