@@ -1,6 +1,12 @@
 from jaxvision.pictures.classification import confusion_picture as confusion_picture
 from jaxvision.pictures.classification import reliability_picture as reliability_picture
 from jaxvision.pictures.curves import plot_curves as plot_curves
+from jaxvision.pictures.heatmaps import channel_pictures as channel_pictures
+from jaxvision.pictures.heatmaps import colour_values as colour_values
+from jaxvision.pictures.heatmaps import heatmap_overlay as heatmap_overlay
+from jaxvision.pictures.heatmaps import kernel_pictures as kernel_pictures
+from jaxvision.pictures.heatmaps import sections_sheet as sections_sheet
+from jaxvision.pictures.heatmaps import strongest_channels as strongest_channels
 from jaxvision.pictures.masks import contact_sheet as contact_sheet
 from jaxvision.pictures.masks import overlay as overlay
 from jaxvision.pictures.masks import write_palette_png as write_palette_png
