@@ -136,28 +136,57 @@ def layer_gradients(
     """
     places = _places(model, variables, images, options)
     name = find_layer(layer, list(places))
+    place = places[name]
 
-    def forward(variables: Any, images: Any) -> Any:
-        outputs, found = _captured(model, variables, images, {name: places[name]}, options)
+    def forward(variables: Any, images: Any, delta: jax.Array | None) -> Any:
+        with nn.intercept_methods(_adder(place, delta)):
+            outputs, found = _captured(model, variables, images, {name: place}, options)
         return found[name], score(outputs).sum(), outputs
 
-    program, shapes = jax.make_jaxpr(forward, return_shape=True)(variables, images)
+    zeros = jax.numpy.zeros(place.struct.shape, place.struct.dtype)
+    program, shapes = jax.make_jaxpr(forward, return_shape=True)(variables, images, None)
     arguments = jax.tree.leaves((variables, images))
-    target = program.jaxpr.outvars[0]
-    if isinstance(target, Literal) or not _reaches(program, target, program.jaxpr.outvars[1]):
-        raise ValueError(
-            f"layer {name!r}: the score does not depend on it; take one before it on the way to the score, "
-            "or the module around it if it lies in nn.remat, nn.jit or nn.scan"
-        )
+    activation, total = program.jaxpr.outvars[:2]
+
+    def through_program(delta: jax.Array) -> Any:
+        leaves = _evaluate(program, arguments, activation, delta)
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+    def through_call(delta: jax.Array) -> Any:
+        return forward(variables, images, delta)
+
+    run = through_program
+    if not _reaches(program, activation, total):
+        # Inside of nn.remat what is captured is a copy; but what the module returns can be moved there.
+        moved = jax.make_jaxpr(forward)(variables, images, zeros)
+        if place.keys or not _reaches(moved, moved.jaxpr.invars[-1], moved.jaxpr.outvars[1]):
+            raise ValueError(
+                f"layer {name!r}: the score does not depend on it; take one before it on the way to the "
+                "score, or the module around it if it lies in nn.jit"
+            )
+        run = through_call
 
     def scored(delta: jax.Array) -> tuple[jax.Array, Any]:
-        leaves = _evaluate(program, arguments, target, delta)
-        activation, total, outputs = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        activation, total, outputs = run(delta)
         return total, (activation, outputs)
 
-    zeros = jax.numpy.zeros(shapes[0].shape, shapes[0].dtype)
-    gradient, (activation, outputs) = jax.grad(scored, has_aux=True)(zeros)
-    return activation, gradient, outputs
+    gradient, (found, outputs) = jax.grad(scored, has_aux=True)(zeros)
+    return found, gradient, outputs
+
+
+def _adder(place: _Place, delta: jax.Array | None) -> Callable[..., Any]:
+    """Interceptor that adds ``delta`` to the one array that a call gives."""
+    calls: collections.Counter[tuple[str, ...]] = collections.Counter()
+
+    def add(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        result, path = method(*args, **kwargs), tuple(context.module.path)
+        if context.method_name != "__call__" or path != place.path:
+            return result
+        calls[path] += 1
+        is_it = delta is not None and not place.keys and calls[path] == place.call + 1
+        return result + delta if is_it else result
+
+    return add
 
 
 def _places(model: nn.Module, variables: Any, images: Any, options: Any) -> dict[str, _Place]:
@@ -212,6 +241,8 @@ def _captured(
 
 def _reaches(program: ClosedJaxpr, source: Any, target: Any) -> bool:
     """Whether ``target`` is computed from ``source``."""
+    if isinstance(source, Literal):
+        return False
     reached = {source}
     for equation in program.jaxpr.eqns:
         if any(not isinstance(x, Literal) and x in reached for x in equation.invars):

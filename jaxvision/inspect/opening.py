@@ -1,6 +1,7 @@
 """What the commands that show a network at work have in common: its weights, and an image for it."""
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +92,8 @@ def print_layers(options: argparse.Namespace) -> None:
     model = zoo.create(options.name, **dict(map(zoo.parse_override, options.set)))
     shape = zoo.find_entry(options.name).preprocessing.input_shape
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    variables = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    init = functools.partial(model.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), images)
     for name, struct in list_layers(model, variables, images, train=False).items():
         print(f"{name}  {'x'.join(map(str, struct.shape))}")
 
