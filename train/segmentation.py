@@ -139,7 +139,7 @@ class PredictConfig:
     """Segment images at their own size instead of the size trained at; windows always do."""
     probabilities: bool = False
     """Also write the probabilities of all classes, as float16 in an npz file."""
-    palette: Literal["digits", "camvid", "voc"] | None = None
+    palette: Literal["digits", "camvid", "cityscapes", "voc"] | None = None
     """Colours of the classes; by default those of the data trained on."""
     alpha: float = 0.5
     """Opacity of the overlay."""
@@ -223,13 +223,11 @@ def train(config: Config, resumed: Path | None) -> int:
     placement.check_batch_size(config.data.batch_size)
     train_source, val_source, test_source = map(CheckedMasks, config.data.open_sources())
     num_classes = train_source.num_classes
-    norm_axis = training.norm_axis(config.run, placement)
-    model = build_network(config, num_classes, norm_axis)
+    model = build_network(config, num_classes, training.norm_axis(config.run, placement))
     config = dataclasses.replace(config, loss=resolve_class_weights(config.loss, train_source))
-    loss = config.loss.build(num_classes)
     task = segmentation_task(
         model,
-        loss,
+        config.loss.build(num_classes),
         num_classes=num_classes,
         image_size=config.data.size,
         frozen=config.optimizer.freeze,
@@ -329,12 +327,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], np.ndarray]:
     """The network that the weights are of, the names of its classes, and their colours."""
     native = config.native_size or config.inference.window is not None
-    palettes = {
-        "digits": pictures.digit_scenes_palette,
-        "camvid": pictures.camvid_palette,
-        "voc": pictures.voc_palette,
-    }
-    palette = None if config.palette is None else palettes[config.palette]()
+    palette = None if config.palette is None else SegmentationData(source=config.palette).palette()
     if config.model.name is None:
         path = Path(config.weights)
         trained, metadata = read_run_metadata(path, Config)
@@ -353,7 +346,7 @@ def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], n
         *_, count = score_shape(model, variables, name, size, axes="N H W K", remedy=remedy)
         names = names_of_classes(count, config.model.class_names, [VOC_CLASSES])
         prepare = published_preparation(loaded.preprocessing, native_size=native)
-    score = jax.jit(lambda images: model.apply(variables, images, train=False))
+    score = functools.partial(jax.jit(functools.partial(model.apply, train=False)), variables)
     one_size = config.model.name is None and not native
     segmenter = Segmenter(score, prepare, config.inference, one_size=one_size)
     return segmenter, names, pictures.voc_palette() if palette is None else palette
