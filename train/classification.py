@@ -389,4 +389,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    training.run_script(main, (ValueError, OSError, FloatingPointError, training.CheckpointError))
+    # A module that is not found is an extra that is not installed; the message has the command.
+    errors = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, training.CheckpointError)
+    training.run_script(main, errors)

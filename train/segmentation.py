@@ -46,6 +46,7 @@ import tyro
 from jaxvision import optimizers, pictures, training, weights, zoo
 from jaxvision.core import name_some
 from jaxvision.data import VOC_CLASSES, CheckedMasks
+from jaxvision.segmentation.views import label_pixels
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
 from jaxvision.tasks.networks import check_output, layer_order
@@ -366,7 +367,7 @@ def predict(config: PredictConfig) -> int:
             labels = array
             if config.probabilities:
                 write_probabilities(config.out / f"{name}_probabilities.npz", array, names)
-                labels = array.argmax(-1).astype(np.uint8)
+                labels = label_pixels(array)
             done += 1
             written = write_segmentation(
                 config.out,
@@ -392,4 +393,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    training.run_script(main, (ValueError, OSError, FloatingPointError, training.CheckpointError))
+    # A module that is not found is an extra that is not installed; the message has the command.
+    errors = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, training.CheckpointError)
+    training.run_script(main, errors)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["average_views", "best_labels", "resize_bands", "resize_bilinear"]
+__all__ = ["average_views", "best_labels", "label_pixels", "resize_bands", "resize_bilinear"]
 
+_MOST_CLASSES = 256  # that a byte can tell apart
 _BAND = 64  # rows that are interpolated at once: what is in between stays small
 
 
@@ -85,8 +86,25 @@ def best_labels(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       uint8 ``[H, W]``.
+
+    Raises:
+      ValueError: for more classes.
     """
-    return np.concatenate([band.argmax(-1).astype(np.uint8) for band in resize_bands(scores, size)])
+    return np.concatenate([label_pixels(band) for band in resize_bands(scores, size)])
+
+
+def label_pixels(scores: np.ndarray) -> np.ndarray:
+    """The best class of each pixel, ``[..., K]`` -> uint8 ``[...]``.
+
+    Raises:
+      ValueError: for more than 256 classes, which a byte cannot tell apart.
+    """
+    if scores.shape[-1] > _MOST_CLASSES:
+        raise ValueError(
+            f"scores: got {scores.shape[-1]} classes, expected at most {_MOST_CLASSES}: masks have a byte a "
+            "pixel; write the probabilities from Python"
+        )
+    return scores.argmax(-1).astype(np.uint8)
 
 
 def resize_bilinear(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:

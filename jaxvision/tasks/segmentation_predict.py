@@ -19,11 +19,8 @@ from jaxvision.segmentation import (
 )
 from jaxvision.segmentation.any_size import SIDES
 from jaxvision.segmentation.sliding_windows import Blend, Score
-from jaxvision.segmentation.views import best_labels
+from jaxvision.segmentation.views import best_labels, label_pixels
 from jaxvision.weights import Preprocessing
-
-MOST_CLASSES = 256
-"""Class indices that a PNG of one byte a pixel can hold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +94,11 @@ class Segmenter:
         """
         options = self._options
         if options.refine or options.flip or options.scales != (1.0,):
-            return [array.argmax(-1).astype(np.uint8) for array in self.probabilities(images)]
+            return [label_pixels(array) for array in self.probabilities(images)]
         inputs = [self._prepare(image) for image in images]
         sizes = [image.shape[:2] for image in images]
         if options.window is not None and [x.shape[:2] for x in inputs] == sizes:
-            bands = [[band.argmax(-1).astype(np.uint8) for band in self._slide(x)] for x in inputs]
+            bands = [[label_pixels(band) for band in self._slide(x)] for x in inputs]
             return [np.concatenate(rows) for rows in bands]
         return [best_labels(scores, size) for scores, size in zip(self._scores(inputs), sizes, strict=True)]
 

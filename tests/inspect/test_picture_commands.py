@@ -63,6 +63,7 @@ def test_feature_maps_are_drawn(photo, weights, tmp_path, capsys):
     assert _size(kernels)[1] > 32
 
 
+@pytest.mark.slow
 def test_the_stages_are_drawn_by_default_and_random_weights_are_named(photo, tmp_path, capsys):
     out = tmp_path / "f.png"
     assert features.main(["cifar_resnet20", *NARROW, "--image", str(photo), "--out", str(out)]) == 0
@@ -182,6 +183,7 @@ def test_names_of_classes(weights):
     assert class_names("hf://a/b.safetensors", 21)[15] == "person"
 
 
+@pytest.mark.slow
 def test_commands_run_as_modules():
     """Without the warning that a package has imported what is to be run."""
     program = """

@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from jaxvision.ops import resize
 from jaxvision.segmentation import average_views
-from jaxvision.segmentation.views import best_labels, resize_bands, resize_bilinear, scaled_size
+from jaxvision.segmentation.views import best_labels, label_pixels, resize_bands, resize_bilinear, scaled_size
 
 KERNEL = np.random.default_rng(1).standard_normal((2, 3, 3, 4)).astype(np.float32)
 
@@ -89,6 +89,12 @@ def test_best_labels_are_those_of_the_resized_scores():
     labels = best_labels(scores, (70, 40))
     np.testing.assert_array_equal(labels, _interpolate(scores.astype(np.float64), (70, 40)).argmax(-1))
     assert labels.dtype == np.uint8
+
+
+def test_a_byte_holds_no_more_than_256_classes():
+    assert label_pixels(np.eye(256)[None]).tolist() == [list(range(256))]
+    with pytest.raises(ValueError, match="got 257 classes, expected at most 256"):
+        best_labels(np.zeros((2, 2, 257)), (4, 4))
 
 
 def test_huge_logits_stay_finite():

@@ -246,6 +246,14 @@ def test_weights_that_no_run_wrote(script, run, tmp_path):
         np.testing.assert_array_equal(published, np.asarray(mask))
 
 
+def test_a_refinement_without_its_extra_names_the_command(script, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    weights = str(run / "weights.safetensors")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'jaxvision\[refine\]'"):
+        script.main(["predict", str(tmp_path / "a.png"), "--weights", weights, "--refine"])
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
