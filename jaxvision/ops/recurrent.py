@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.core import check_floating, check_layout
-from jaxvision.ops.recurrence import Multiply, State, dense, recur
-from jaxvision.ops.sequences import check_operand, first_state, over_time, project
+from jaxvision.ops.recurrence import DENSE, Multiply, State, Stream, multiply_dense, recur
+from jaxvision.ops.sequences import check_operand, first_state, over_time
 
 
 class RecurrentParams(NamedTuple):
@@ -84,9 +84,9 @@ def rnn(
     cell = _tanh_cell if activation == "tanh" else _relu_cell
 
     def body(state: State, x: jax.Array, where: jax.Array | None) -> tuple[jax.Array, State]:
-        inputs = project(x, params.input_kernel, params.input_bias, params.recurrent_bias)
+        inputs = Stream(multiply_dense(x, params.input_kernel), sum_biases(params))
         kernels = (params.recurrent_kernel,)
-        return recur(cell, dense, reverse, kernels, (inputs,), None, recurrent_mask, state, where)
+        return recur(cell, DENSE, reverse, kernels, (inputs,), Stream(), recurrent_mask, state, where)
 
     outputs, (hidden,) = over_time(body, first, x, where, chunk=remat_chunk, reverse=reverse)
     return outputs, hidden
@@ -157,14 +157,10 @@ def _gru_after(
     x: jax.Array,
     where: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    width, bias, new_bias = state[0].shape[-1], params.recurrent_bias, None
-    if bias is not None:  # all but the new gate's, which is reset with the product
-        new_bias = bias[2 * width :]
-        bias = jnp.concatenate([bias[: 2 * width], jnp.zeros_like(new_bias)])
-    inputs = project(x, params.input_kernel, params.input_bias, bias)
-    constants = (recurrent_mask, new_bias)
+    inputs = Stream(multiply_dense(x, params.input_kernel), params.input_bias)
+    injections = (Stream(bias=params.recurrent_bias),)
     kernels = (params.recurrent_kernel,)
-    return recur(_gru_after_cell, dense, reverse, kernels, (None,), inputs, constants, state, where)
+    return recur(_gru_after_cell, DENSE, reverse, kernels, injections, inputs, recurrent_mask, state, where)
 
 
 def _gru_before(
@@ -175,11 +171,15 @@ def _gru_before(
     x: jax.Array,
     where: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    gates = 2 * state[0].shape[-1]
-    inputs = project(x, params.input_kernel, params.input_bias, params.recurrent_bias)
-    injections = inputs[..., :gates], inputs[..., gates:]
-    kernels = params.recurrent_kernel[:, :gates], params.recurrent_kernel[:, gates:]
-    return recur(_gru_before_cell, dense, reverse, kernels, injections, None, recurrent_mask, state, where)
+    gates, bias = 2 * state[0].shape[-1], sum_biases(params)
+    parts = (slice(None, gates), slice(gates, None))
+    injections = tuple(
+        Stream(multiply_dense(x, params.input_kernel[:, part]), None if bias is None else bias[part])
+        for part in parts
+    )
+    kernels = tuple(params.recurrent_kernel[:, part] for part in parts)
+    cell = _gru_before_cell
+    return recur(cell, DENSE, reverse, kernels, injections, Stream(), recurrent_mask, state, where)
 
 
 def _tanh_cell(multiply: Multiply, state: State, inputs: Any, mask: jax.Array | None) -> State:
@@ -190,12 +190,10 @@ def _relu_cell(multiply: Multiply, state: State, inputs: Any, mask: jax.Array | 
     return (jax.nn.relu(multiply(0, masked(state[0], mask))),)
 
 
-def _gru_after_cell(multiply: Multiply, state: State, inputs: Any, constants: Any) -> State:
-    (hidden,), (mask, bias) = state, constants
+def _gru_after_cell(multiply: Multiply, state: State, inputs: Any, mask: jax.Array | None) -> State:
+    (hidden,) = state
     reset, update, new = jnp.split(multiply(0, masked(hidden, mask)), 3, -1)
     reset_input, update_input, new_input = jnp.split(inputs, 3, -1)
-    if bias is not None:
-        new += jnp.broadcast_to(bias, new.shape)
     new = jnp.tanh(new_input + jax.nn.sigmoid(reset_input + reset) * new)
     return (new + jax.nn.sigmoid(update_input + update) * (hidden - new),)
 
@@ -206,6 +204,12 @@ def _gru_before_cell(multiply: Multiply, state: State, inputs: Any, mask: jax.Ar
     reset, update = jnp.split(jax.nn.sigmoid(multiply(0, seen)), 2, -1)
     new = jnp.tanh(multiply(1, reset * seen))
     return (new + update * (hidden - new),)
+
+
+def sum_biases(params: Any) -> jax.Array | None:
+    """The sum of ``input_bias`` and ``recurrent_bias``, of which either may be None."""
+    biases = [bias for bias in (params.input_bias, params.recurrent_bias) if bias is not None]
+    return sum(biases[1:], biases[0]) if biases else None
 
 
 def masked(hidden: jax.Array, mask: jax.Array | None) -> jax.Array:

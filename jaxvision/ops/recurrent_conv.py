@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxvision.core import check_floating, check_layout
 from jaxvision.ops.convolution import convolution
-from jaxvision.ops.recurrence import State, recur
+from jaxvision.ops.recurrence import Product, State, Stream, recur
 from jaxvision.ops.recurrent_lstm import LSTMConstants, LSTMState, lstm_cell
 from jaxvision.ops.sequences import check_operand, first_state, over_time
 
@@ -77,16 +77,15 @@ def conv_lstm(
     hidden, cell = (None, None) if state is None else state
     first = first_state("state.hidden", hidden, shape, x), first_state("state.cell", cell, shape, x)
     constants = LSTMConstants(params.peepholes)
-    product = functools.partial(_convolve, padding=_half(params.recurrent_kernel))
+    convolve = functools.partial(_convolve, padding=_half(params.recurrent_kernel))
+    product = Product(convolve, lambda kernel: kernel, convolve)
 
     def body(state: State, x: jax.Array, where: jax.Array | None) -> tuple[jax.Array, State]:
         frames = x.reshape(-1, *x.shape[2:])  # [T N, H, W, C]
         inputs = _convolve(frames, params.input_kernel, padding=_half(params.input_kernel))
-        if params.bias is not None:
-            inputs += jnp.broadcast_to(params.bias.astype(inputs.dtype), inputs.shape)
         inputs = inputs.reshape(*x.shape[:2], *inputs.shape[1:])
-        kernels = (params.recurrent_kernel,)
-        return recur(lstm_cell, product, reverse, kernels, (inputs,), None, constants, state, where)
+        injections, kernels = (Stream(inputs, params.bias),), (params.recurrent_kernel,)
+        return recur(lstm_cell, product, reverse, kernels, injections, Stream(), constants, state, where)
 
     outputs, last = over_time(body, first, x, where, chunk=remat_chunk, reverse=reverse)
     return outputs, LSTMState(*last)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from jaxvision.core import check_layout
 from jaxvision.ops.normalization import layer_norm
-from jaxvision.ops.recurrence import Multiply, State, dense, recur
-from jaxvision.ops.recurrent import check_kernels, masked
-from jaxvision.ops.sequences import check_operand, first_state, over_time, project
+from jaxvision.ops.recurrence import DENSE, Multiply, State, Stream, multiply_dense, recur
+from jaxvision.ops.recurrent import check_kernels, masked, sum_biases
+from jaxvision.ops.sequences import check_operand, first_state, over_time
 
 
 class LSTMNorms(NamedTuple):
@@ -140,14 +140,12 @@ def lstm(
     cell = lstm_cell if params.projection_kernel is None else _projected_cell
 
     def body(state: State, x: jax.Array, where: jax.Array | None) -> tuple[jax.Array, State]:
-        inputs = project(x, params.input_kernel, params.input_bias, params.recurrent_bias)
-        injected: list[jax.Array | None] = [None for _ in kernels]
-        seen = None
-        if norms is None:
-            injected[0] = inputs
-        else:
-            seen = layer_norm(inputs, norms.input_scale, norms.input_bias)
-        return recur(cell, dense, reverse, kernels, injected, seen, constants, state, where)
+        projected = multiply_dense(x, params.input_kernel)
+        inputs, seen = Stream(projected, sum_biases(params)), Stream()
+        if norms is not None:
+            inputs, seen = Stream(), Stream(layer_norm(projected, norms.input_scale, norms.input_bias))
+        injections = (inputs, *(Stream() for _ in kernels[1:]))
+        return recur(cell, DENSE, reverse, kernels, injections, seen, constants, state, where)
 
     outputs, last = over_time(body, first, x, where, chunk=remat_chunk, reverse=reverse)
     return outputs, LSTMState(*last)

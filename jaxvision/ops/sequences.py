@@ -10,7 +10,7 @@ from jax import lax
 from jax.experimental import checkify
 
 from jaxvision.core import check_floating, check_integer, check_layout
-from jaxvision.ops.recurrence import State, dense
+from jaxvision.ops.recurrence import State
 
 Tree = TypeVar("Tree")
 
@@ -200,21 +200,15 @@ def _run_chunks(
         outputs, state = body(state, *part)
         return state, outputs
 
-    parts = jax.tree.map(lambda values: values.reshape(-1, chunk, *values.shape[1:]), (x, where))
+    count = (length + missing) // chunk
+    parts = jax.tree.map(lambda values: values.reshape(count, chunk, *values.shape[1:]), (x, where))
     state, outputs = lax.scan(jax.checkpoint(step, prevent_cse=False), state, parts, reverse=reverse)
-    return outputs.reshape(-1, *outputs.shape[2:])[:length], state
+    return outputs.reshape(count * chunk, *outputs.shape[2:])[:length], state
 
 
 def _keep(mask: jax.Array, values: jax.Array) -> jax.Array:
     """Values ``[T, N, ...]`` where the mask ``[T, N]`` is true, else zeros."""
     return jnp.where(mask.reshape(*mask.shape, *(1,) * (values.ndim - 2)), values, 0)
-
-
-def project(x: jax.Array, kernel: jax.Array, *biases: jax.Array | None) -> jax.Array:
-    """``[T, N, C]`` times ``[C, D]`` plus the biases ``[D]``: one product for all steps."""
-    y = dense(x, kernel)
-    present = [bias.astype(y.dtype) for bias in biases if bias is not None]
-    return y + jnp.broadcast_to(sum(present[1:], present[0]), y.shape) if present else y
 
 
 def first_state(name: str, state: jax.Array | None, shape: Sequence[int], like: jax.Array) -> jax.Array:

@@ -143,7 +143,7 @@ PRODUCT = [
         ("lstm", 3, False),
     )
     for layers, bidirectional, bias, lengths, states in itertools.product(
-        (1, 3), (False, True), (False, True), (False, True), (False, True)
+        (1, 2), (False, True), (False, True), (False, True), (False, True)
     )
 ]
 
