@@ -29,10 +29,8 @@ Large images in overlapping windows, from several scales, and their mirror image
     python train/segmentation.py predict photos/ --model.name unet_bn --weights unet.safetensors
 """
 
-import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -45,7 +43,7 @@ import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
 from jaxvision.core import name_some
-from jaxvision.data import VOC_CLASSES, CheckedMasks
+from jaxvision.data import VOC_CLASSES, CheckedMasks, check_foreground
 from jaxvision.segmentation.views import label_pixels
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
@@ -55,7 +53,6 @@ from jaxvision.tasks.report_files import write_curves
 from jaxvision.tasks.scripts import (
     Trainer,
     explain_end,
-    is_run_weights,
     read_run_metadata,
     write_run_weights,
 )
@@ -75,6 +72,7 @@ from jaxvision.tasks.segmentation_report import (
     write_contact_sheet,
     write_evaluation,
 )
+from jaxvision.tasks.segmentation_start import starting_variables
 
 PROGRAM = "train/segmentation.py"
 
@@ -195,34 +193,25 @@ def build_network(config: Config, num_classes: int, norm_axis: str | None) -> nn
 
 
 def initial_variables(
-    options: ModelOptions, num_classes: int, task: training.Task, resumed: Path | None
+    options: ModelOptions, num_classes: int, task: training.Task, resumed: Path | None, *, seed: int
 ) -> Any:
     """Variables from a file of weights, or None to initialise all."""
-    path = options.weights
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
-    if path is None or (resumed is not None and training.holds_checkpoint(resumed)):
+    if options.weights is None or (resumed is not None and training.holds_checkpoint(resumed)):
         return None
-    if not weights.is_hub_address(path) and is_run_weights(Path(path)):
-        trained = json.loads(weights.read_metadata(path)["config"])["model"]["name"]
-        if trained != zoo.find_entry(options.name).classifier:
-            return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
-    elif zoo.find_entry(options.name).rules is not None:
-        with contextlib.suppress(ValueError):  # not of the whole network
-            return zoo.load(options.name, weights=path, **model_fields(options, num_classes)).variables
-    variables = jax.jit(task.init)(jax.random.key(0, impl="rbg"))
-    started = zoo.start_backbone(options.name, variables, weights=path)
-    print(f"{path}: {started.summary}")
-    usual, wanted = weights.Preprocessing(), started.preprocessing
-    if (wanted.mean, wanted.std) != (usual.mean, usual.std):
-        print(f"{path}: expects images with --data.mean {wanted.mean} and --data.std {wanted.std}")
-    return started.variables
+    fields = model_fields(options, num_classes)
+    return starting_variables(options.name, fields, options.weights, task.init, seed=seed)
 
 
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
     placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
     placement.check_batch_size(config.data.batch_size)
-    train_source, val_source, test_source = map(CheckedMasks, config.data.open_sources())
+    sources = config.data.open_sources()
+    part = "val" if sources[2] is sources[1] else "test"
+    train_source, val_source, test_source = map(CheckedMasks, sources)
+    if config.data.source != "digits":
+        check_foreground(train_source)
     num_classes = train_source.num_classes
     model = build_network(config, num_classes, training.norm_axis(config.run, placement))
     config = dataclasses.replace(config, loss=resolve_class_weights(config.loss, train_source))
@@ -245,7 +234,7 @@ def train(config: Config, resumed: Path | None) -> int:
         layers=layers,
     )
     batches = config.data.batches(train_source, seed=config.run.seed)
-    variables = initial_variables(config.model, num_classes, task, resumed)
+    variables = initial_variables(config.model, num_classes, task, resumed, seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
     progress = trainer.fit(
@@ -257,7 +246,7 @@ def train(config: Config, resumed: Path | None) -> int:
     write_run_weights(folder, config, variables, test_source.class_names)
     records = training.read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
-    report(config, folder, model, variables, test_source, placement, part="test")
+    report(config, folder, model, variables, test_source, placement, part=part)
     return 0
 
 
@@ -309,7 +298,10 @@ def evaluate(arguments: Sequence[str]) -> int:
     placement = training.make_placement("jit", devices=training.configure_devices(where))
     placement.check_batch_size(options.data.batch_size)
     parts = dict(zip(("train", "val", "test"), options.data.open_sources(), strict=True))
-    source = CheckedMasks(parts[options.part])
+    source, part = CheckedMasks(parts[options.part]), options.part
+    if part == "test" and parts["test"] is parts["val"]:
+        print("the data has no test part: scored on val")
+        part = "val"
     names = metadata["class_names"]
     if source.num_classes != len(names):
         raise ValueError(
@@ -317,11 +309,16 @@ def evaluate(arguments: Sequence[str]) -> int:
             f"{source.num_classes} ({name_some(source.class_names)})"
         )
     if list(source.class_names) != names:
+        if set(source.class_names) == set(names):
+            raise ValueError(
+                f"{options.weights}: the classes of the network are {', '.join(names)}, those of the data "
+                f"{', '.join(source.class_names)}; give both one order (classes.txt, or --data.labels)"
+            )
         print(f"the classes were {name_some(names)}, in this data they are {name_some(source.class_names)}")
     config = dataclasses.replace(trained, data=options.data, report=options.report)
     model = zoo.create(config.model.name, **model_fields(config.model, len(names)))
     variables = weights.read_variables(options.weights)
-    report(config, options.out, model, variables, source, placement, part=options.part)
+    report(config, options.out, model, variables, source, placement, part=part)
     return 0
 
 
@@ -347,7 +344,7 @@ def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], n
         *_, count = score_shape(model, variables, name, size, axes="N H W K", remedy=remedy)
         names = names_of_classes(count, config.model.class_names, [VOC_CLASSES])
         prepare = published_preparation(loaded.preprocessing, native_size=native)
-    score = functools.partial(jax.jit(functools.partial(model.apply, train=False)), variables)
+    score = functools.partial(jax.jit(functools.partial(model.apply, train=False)), jax.device_put(variables))
     one_size = config.model.name is None and not native
     segmenter = Segmenter(score, prepare, config.inference, one_size=one_size)
     return segmenter, names, pictures.voc_palette() if palette is None else palette

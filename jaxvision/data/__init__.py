@@ -19,6 +19,7 @@ from jaxvision.data.cityscapes import CITYSCAPES_LABELS as CITYSCAPES_LABELS
 from jaxvision.data.cityscapes import CityscapesFolder as CityscapesFolder
 from jaxvision.data.class_counts import CheckedMasks as CheckedMasks
 from jaxvision.data.class_counts import ClassCounts as ClassCounts
+from jaxvision.data.class_counts import check_foreground as check_foreground
 from jaxvision.data.class_counts import count_classes as count_classes
 from jaxvision.data.classification_sources import CsvImages as CsvImages
 from jaxvision.data.classification_sources import ImageFolder as ImageFolder

@@ -68,6 +68,25 @@ def count_classes(
     return ClassCounts(pixels, image_pixels, images, void)
 
 
+def check_foreground(source: Any, *, samples: int = 50) -> None:
+    """Looks at some masks of a source for the commonest mistake: an object that was saved as 255, or nothing.
+
+    Args:
+      source: records with ``mask``, with ``num_classes`` of its own.
+      samples: how many records to read, spread evenly.
+
+    Raises:
+      ValueError: if there are two classes or more, and the masks hold nothing but index 0 and void.
+    """
+    counts = count_classes(source, source.num_classes, limit=samples)
+    if source.num_classes > 1 and not counts.pixels[1:].any():
+        looked_at = min(samples, len(source))
+        raise ValueError(
+            f"the masks hold nothing but index 0 and void (255) in the {looked_at} records looked at, though "
+            f"there are {source.num_classes} classes: save a class as its index (1, 2, ...), not as 255"
+        )
+
+
 class CheckedMasks:
     """A source whose masks are looked at as they are read, for a compiled function cannot raise.
 

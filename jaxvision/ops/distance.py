@@ -6,8 +6,8 @@ from jax import lax
 
 from jaxvision.core import check_integer, check_layout
 
-_FAR = 1 << 30  # a square that no image of less than 32,768 pixels a side reaches
-_LARGEST_SIDE = 32_767
+_FAR = 1 << 30  # a square that no image reaches: twice the square of the largest side is less
+_LARGEST_SIDE = 23_169
 
 
 def distance_transform(mask: jax.Array) -> jax.Array:
@@ -25,7 +25,7 @@ def distance_transform(mask: jax.Array) -> jax.Array:
       float32 [..., H, W] in pixels; infinite where the mask is empty. It has no gradient.
 
     Raises:
-      ValueError: if ``mask`` is no boolean [..., H, W], or a side has more than 32,767 pixels.
+      ValueError: if ``mask`` is no boolean [..., H, W], or a side has more than 23,169 pixels.
 
     References:
       Saito and Toriwaki 1994, "New algorithms for Euclidean distance transformation" (one axis after the
@@ -72,7 +72,7 @@ def signed_class_distances(
       beside it: there is no boundary.
 
     Raises:
-      ValueError: if ``labels`` is no integer [..., H, W], or a side has more than 32,767 pixels.
+      ValueError: if ``labels`` is no integer [..., H, W], or a side has more than 23,169 pixels.
 
     References:
       Kervadec et al. 2019, "Boundary loss for highly unbalanced segmentation", section 2, and the distance

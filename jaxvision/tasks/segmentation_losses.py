@@ -232,7 +232,7 @@ class SegmentationLossOptions:
     focal: float = 0.0
     """Factor of the focal loss."""
     ohem: float = 0.0
-    """Factor of the cross entropy of hard pixels alone; it takes the place of --loss.cross-entropy."""
+    """Factor of the cross entropy of hard pixels alone; give --loss.cross-entropy 0 beside it."""
     generalised_dice: float = 0.0
     """Factor of the generalised Dice loss, which weighs classes by their size in an image."""
     log_cosh_dice: float = 0.0

@@ -1,5 +1,6 @@
 """The data of a segmentation run, as options of a script."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from jaxvision.data import (
     list_broken,
     open_camvid,
     open_parts,
+    open_split,
     train_batches,
     without_broken,
 )
@@ -83,7 +85,9 @@ class SegmentationData:
     """Processes that read and vary images; 0 does it in a thread."""
 
     def open_sources(self) -> tuple[Any, Any, Any]:
-        """The sources to train, to validate and to test on; a folder is tested on its validation part.
+        """The sources to train, to validate and to test on.
+
+        The last is the validation part again but for the digits, and for camvid and folder with a test.txt.
 
         Raises:
           FileNotFoundError: if the folder, or a part of its layout, is missing.
@@ -106,7 +110,10 @@ class SegmentationData:
         train, val = open_parts(self.source, self.root, options)
         if self.skip_broken:
             train, val = _readable(train), _readable(val)
-        return train, val, val
+        if self.source not in ("camvid", "folder") or not (self.root / "test.txt").is_file():
+            return train, val, val  # the test parts of the others have no masks
+        test = open_split(self.source, self.root, "test", options)
+        return train, val, _readable(test) if self.skip_broken else test
 
     def _open_digits(self) -> tuple[DigitScenes, DigitScenes, DigitScenes]:
         counts = {"train": self.train_scenes, "val": self.eval_scenes, "test": self.eval_scenes}
@@ -163,9 +170,10 @@ class SegmentationData:
     def palette(self) -> np.ndarray:
         """The colours of the classes, uint8 [256, 3]."""
         if self.source == "camvid" and self.root is not None:
-            source = open_camvid(self.root, "val", skip_broken=True)
-            if isinstance(source, CamVidColours):
-                return source.palette
+            with contextlib.suppress(FileNotFoundError):  # a network is used where its data is not
+                source = open_camvid(self.root, "val", skip_broken=True)
+                if isinstance(source, CamVidColours):
+                    return source.palette
         palettes = {
             "digits": digit_scenes_palette,
             "camvid": camvid_palette,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from jaxvision.data import CheckedMasks, DigitScenes, count_classes
+from jaxvision.data import CheckedMasks, DigitScenes, check_foreground, count_classes
 from jaxvision.losses import (
     effective_number_weights,
     inverse_frequency_weights,
@@ -47,6 +47,26 @@ def test_wrong_labels_are_named_where_they_enter() -> None:
         count_classes([], 3)
     with pytest.raises(ValueError, match="limit 0"):
         count_classes(SOURCE, 3, limit=0)
+
+
+def test_an_object_saved_as_void_is_noticed() -> None:
+    def source(*values: int, num_classes: int = 2) -> CheckedMasks:
+        masks = np.array(values, np.uint8).reshape(-1, 1, 1)
+        named = _Records([{"mask": mask} for mask in masks])
+        named.num_classes, named.class_names = num_classes, tuple("abc"[:num_classes])
+        return CheckedMasks(named)
+
+    with pytest.raises(ValueError, match=r"nothing but index 0 and void \(255\) in the 3 records"):
+        check_foreground(source(0, 255, 0))
+    check_foreground(source(0, 1, 0))
+    check_foreground(source(0, 255, num_classes=1))  # void is all that there can be
+    with pytest.raises(ValueError, match="in the 2 records"):
+        check_foreground(source(0, 1, 0, 1), samples=2)
+
+
+class _Records(list):
+    num_classes: int
+    class_names: tuple[str, ...]
 
 
 class _Scenes:

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from oracles.annotation_files import coco, write_coco, write_labelme, write_photo
+from oracles.annotation_files import coco, write_array, write_coco, write_labelme, write_photo
 from PIL import Image
 
 from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
@@ -97,6 +97,26 @@ def test_colours_are_those_of_the_data(tmp_path):
     data = SegmentationData(source="camvid", root=tmp_path)
     assert not data.open_sources()[0][0]["mask"].any()
     assert data.palette()[0].tolist() == [9, 9, 9]
+
+
+def test_a_folder_with_a_list_is_tested_on_it(tmp_path):
+    (tmp_path / "classes.txt").write_text("sky\nground\n")
+    for number in range(4):
+        write_photo(tmp_path / "images" / f"{number}.png")
+        write_array(tmp_path / "masks" / f"{number}.png", np.ones((24, 32), np.uint8))
+    for part, names in {"train": "0\n1", "val": "2", "test": "3"}.items():
+        (tmp_path / f"{part}.txt").write_text(names)
+    data = SegmentationData(source="folder", root=tmp_path)
+    assert [len(source) for source in data.open_sources()] == [2, 1, 1]
+    assert data.open_sources()[2][0]["name"] == "3"
+    (tmp_path / "test.txt").unlink()
+    _, val, test = data.open_sources()
+    assert test is val
+
+
+def test_colours_are_known_where_the_data_is_gone(tmp_path):
+    data = SegmentationData(source="camvid", root=tmp_path / "gone")
+    np.testing.assert_array_equal(data.palette(), camvid_palette())
 
 
 def test_options_reach_the_readers(tmp_path):

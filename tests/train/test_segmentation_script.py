@@ -23,8 +23,10 @@ from oracles.network_cases import seeded_state_dict
 from PIL import Image
 
 from jaxvision import zoo
+from jaxvision.tasks import segmentation_task
 from jaxvision.tasks.segmentation_losses import resolve_class_weights
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
+from jaxvision.weights import read_metadata as weights_metadata
 from jaxvision.weights import read_variables, read_weights, to_state_dict, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
@@ -161,7 +163,13 @@ def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys)
     names = "\n".join(f"class {index}" for index in range(11))
     (two_classes / "classes.txt").write_text(names)
     assert script.main([*arguments, *data, "--out", str(tmp_path / "other")]) == 0
-    assert "the classes were background, digit 0" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "the classes were background, digit 0" in shown
+    assert "the data has no test part: scored on val" in shown
+    ours = json.loads(weights_metadata(run / "weights.safetensors")["class_names"])
+    (two_classes / "classes.txt").write_text("\n".join(reversed(ours)))
+    with pytest.raises(ValueError, match=r"give both one order"):
+        script.main([*arguments, *data])
     with pytest.raises(SystemExit):
         script.main(["evaluate"])
     assert "--weights" in capsys.readouterr().err
@@ -468,6 +476,29 @@ def test_a_published_classifier_starts_the_backbone(script, published_resnet18, 
     )  # fmt: skip
     assert script.main(again) == 0
     assert "leaves of" not in capsys.readouterr().out
+
+
+def test_weights_of_neither_the_network_nor_its_backbone_say_so_of_both(script, tmp_path):
+    np.savez(tmp_path / "odd.npz", **{"conv1.weight": np.zeros((2, 3))})
+    options = _options(
+        tmp_path, "w", "--model.name", "linknet_resnet18", "--model.weights", str(tmp_path / "odd.npz")
+    )
+    with pytest.raises(ValueError, match=r"(?s)resnet18.*Nor are they weights of all of linknet_resnet18: "):
+        script.main(options)
+
+
+def test_the_seed_reaches_what_weights_leave_new(script, published_resnet18, tmp_path):
+    heads = []
+    for seed in ("1", "1", "2"):
+        options = script.ModelOptions(name="linknet_resnet18", weights=str(published_resnet18))
+        task = segmentation_task(
+            zoo.create("linknet_resnet18", num_classes=2), None, num_classes=2, image_size=(32, 32)
+        )
+        variables = script.initial_variables(options, 2, task, None, seed=int(seed))
+        leaves = jax.tree.leaves(variables["params"]["decoder_block0"])
+        heads.append(np.concatenate([np.ravel(leaf) for leaf in leaves]))
+    np.testing.assert_array_equal(heads[0], heads[1])
+    assert not np.array_equal(heads[0], heads[2])
 
 
 def test_a_network_without_a_backbone_takes_no_weights_of_another_library(
