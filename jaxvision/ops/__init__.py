@@ -38,6 +38,9 @@ from jaxvision.ops.attention import dot_product_attention as dot_product_attenti
 from jaxvision.ops.attention import weighted_values as weighted_values
 from jaxvision.ops.convolution import convolution as convolution
 from jaxvision.ops.convolution import transposed_convolution as transposed_convolution
+from jaxvision.ops.ctc import Transcripts as Transcripts
+from jaxvision.ops.ctc import ctc_beam_search as ctc_beam_search
+from jaxvision.ops.ctc import ctc_greedy_decode as ctc_greedy_decode
 from jaxvision.ops.dense_kernels import conv_kernel_to_dense as conv_kernel_to_dense
 from jaxvision.ops.dense_kernels import dense_kernel_to_conv as dense_kernel_to_conv
 from jaxvision.ops.distance import distance_transform as distance_transform

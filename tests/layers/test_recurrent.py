@@ -125,9 +125,16 @@ def test_equals_recorded_torch(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lstm stacked", "gru no bias", "rnn relu", "lstm all", "conv lstm peephole"]
+    ("name", "chunk"),
+    [
+        ("gru no bias", 3),
+        ("conv lstm peephole", 3),
+        pytest.param("lstm stacked", 1, marks=pytest.mark.slow),
+        pytest.param("lstm stacked", 3, marks=pytest.mark.slow),
+        pytest.param("lstm all", 2, marks=pytest.mark.slow),
+        pytest.param("rnn relu", 4, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("chunk", [1, 3])
 def test_chunks_that_are_computed_again_change_nothing(name, chunk):
     ours = run_net(NETS[name], chunk) if name in NETS else run_variant(VARIANTS[name], chunk)
     assert_equal(ours, recorded("recurrent")[name])
