@@ -69,7 +69,7 @@ def some_variables(model):
 
 
 # The others are left to the full run: compiling them takes longest.
-QUICK = ("unet_resnet", "linknet_resnet", "unetplusplus_resnet")
+QUICK = ("unet_resnet", "linknet_resnet")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,9 @@ def test_training_lowers_the_loss_and_moves_the_statistics(name):
     assert step._cache_size() == 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", ["unet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("linknet", "unetplusplus"))]
+)
 def test_evaluation_keeps_statistics_and_does_not_retrace(name):
     model, traces = NETWORKS[name](), []
 
@@ -281,6 +283,7 @@ def test_bfloat16_reaches_the_decoder_and_logits_stay_float32(name):
     assert {leaf.dtype for leaf in maps} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.slow
 def test_deep_supervision_returns_the_mean_or_one_branch():
     model = NETWORKS["unetplusplus"](deep_supervision=True)
     variables = some_variables(model)

@@ -52,7 +52,11 @@ def some_variables(model):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "deconvnet" else ()) for name in NAMES]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("segnet_basic", "deconvnet") else ())
+        for name in NAMES
+    ],
 )
 def test_equals_recorded_torch(name):
     check_segnet(name, recorded(name))
