@@ -43,7 +43,7 @@ import tyro
 
 from jaxvision import optimizers, pictures, training, weights, zoo
 from jaxvision.core import name_some
-from jaxvision.data import VOC_CLASSES, CheckedMasks, check_foreground
+from jaxvision.data import VOC_CLASSES, CheckedMasks
 from jaxvision.segmentation.views import label_pixels
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
 from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
@@ -57,6 +57,7 @@ from jaxvision.tasks.scripts import (
     write_run_weights,
 )
 from jaxvision.tasks.segmentation_losses import resolve_class_weights
+from jaxvision.tasks.segmentation_options import checked_sources
 from jaxvision.tasks.segmentation_predict import (
     InferenceOptions,
     Segmenter,
@@ -72,7 +73,6 @@ from jaxvision.tasks.segmentation_report import (
     write_contact_sheet,
     write_evaluation,
 )
-from jaxvision.tasks.segmentation_start import starting_variables
 
 PROGRAM = "train/segmentation.py"
 
@@ -199,19 +199,18 @@ def initial_variables(
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
     if options.weights is None or (resumed is not None and training.holds_checkpoint(resumed)):
         return None
-    fields = model_fields(options, num_classes)
-    return starting_variables(options.name, fields, options.weights, task.init, seed=seed)
+    fields, key = model_fields(options, num_classes), jax.random.key(seed, impl="rbg")
+    variables, lines = zoo.starting_variables(options.name, fields, options.weights, task.init, key=key)
+    for line in lines:
+        print(line)
+    return variables
 
 
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
     placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
     placement.check_batch_size(config.data.batch_size)
-    sources = config.data.open_sources()
-    part = "val" if sources[2] is sources[1] else "test"
-    train_source, val_source, test_source = map(CheckedMasks, sources)
-    if config.data.source != "digits":
-        check_foreground(train_source)
+    train_source, val_source, test_source, part = checked_sources(config.data)
     num_classes = train_source.num_classes
     model = build_network(config, num_classes, training.norm_axis(config.run, placement))
     config = dataclasses.replace(config, loss=resolve_class_weights(config.loss, train_source))

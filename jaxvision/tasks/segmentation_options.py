@@ -11,6 +11,7 @@ from jaxvision.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     CamVidColours,
+    CheckedMasks,
     CocoKind,
     ColourJitter,
     Compose,
@@ -24,6 +25,7 @@ from jaxvision.data import (
     Resize,
     SegmentationSource,
     TrainBatches,
+    check_foreground,
     compose,
     eval_batches,
     list_broken,
@@ -180,6 +182,26 @@ class SegmentationData:
             "cityscapes": cityscapes_palette,
         }
         return palettes.get(self.source, voc_palette)()
+
+
+def checked_sources(data: SegmentationData) -> tuple[CheckedMasks, CheckedMasks, CheckedMasks, str]:
+    """The sources of a run, whose masks are looked at, and which part of the data the last of them is.
+
+    Args:
+      data: the options.
+
+    Returns:
+      The sources to train, to validate and to test on; "test", or "val" if there is no test part.
+
+    Raises:
+      FileNotFoundError: as :meth:`SegmentationData.open_sources`.
+      ValueError: so as well, or if the training masks hold no class but the first.
+    """
+    sources = data.open_sources()
+    train, val, test = map(CheckedMasks, sources)
+    if data.source != "digits":
+        check_foreground(train)
+    return train, val, test, "val" if sources[2] is sources[1] else "test"
 
 
 def _readable(source: SegmentationSource) -> SegmentationSource:

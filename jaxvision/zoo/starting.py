@@ -1,13 +1,17 @@
 """Networks on a backbone that start from the weights of the classifier with the same backbone."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxvision.core import flatten_paths, name_some
 from jaxvision.segmentation import take_from_classifier
-from jaxvision.weights import Preprocessing
+from jaxvision.weights import Preprocessing, is_hub_address, read_metadata
 from jaxvision.zoo.loading import load
 from jaxvision.zoo.table import ENTRIES, find_entry
 
@@ -84,3 +88,54 @@ def start_backbone(
     started, taken = take_from_classifier(variables, loaded.variables)
     new = tuple(path for path in flatten_paths(started) if path not in set(taken))
     return Started(started, loaded.preprocessing, entry.classifier, taken, new)
+
+
+def starting_variables(
+    name: str, fields: Mapping[str, Any], path: str, init: Callable[[jax.Array], Any], *, key: jax.Array
+) -> tuple[Any, list[str]]:
+    """Variables of a network from weights of all of it, or with a backbone from those of a classifier.
+
+    Args:
+      name: of the network.
+      fields: that it is made with.
+      path: the ``weights.safetensors`` of a run of the network or of the classifier with the same backbone;
+        or published weights of either, in a file or as ``hf://OWNER/NAME``.
+      init: ``key -> variables``.
+      key: of the leaves that do not come from the file.
+
+    Returns:
+      The variables, and lines that say what came from the file and how its images are prepared.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the weights fit neither the network nor its backbone; it says why for both.
+    """
+    whole_error: ValueError | None = None
+    trained = _network_of_run(path)
+    if trained is not None and trained != find_entry(name).classifier:
+        return load(name, weights=path, key=key, **fields).variables, []
+    if trained is None and find_entry(name).rules is not None:
+        try:
+            return load(name, weights=path, key=key, **fields).variables, []
+        except ValueError as error:
+            whole_error = error
+    try:
+        started = start_backbone(name, jax.jit(init)(key), weights=path)
+    except ValueError as error:
+        if whole_error is None:
+            raise
+        raise ValueError(f"{error}. Nor are they weights of all of {name}: {whole_error}") from error
+    lines = [f"{path}: {started.summary}"]
+    usual, wanted = Preprocessing(), started.preprocessing
+    if (wanted.mean, wanted.std) != (usual.mean, usual.std):
+        lines.append(f"{path}: expects images with --data.mean {wanted.mean} and --data.std {wanted.std}")
+    return started.variables, lines
+
+
+def _network_of_run(path: str) -> str | None:
+    """The network of the weights of a run; None for other weights."""
+    if is_hub_address(path) or Path(path).suffix != ".safetensors":
+        return None
+    config = read_metadata(path).get("config")
+    name: str | None = None if config is None else json.loads(config)["model"]["name"]
+    return name
