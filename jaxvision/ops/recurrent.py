@@ -129,9 +129,9 @@ def gru(
       ValueError: if shapes do not fit or dtypes differ.
 
     References:
-      Cho et al. 2014, *Learning Phrase Representations using RNN Encoder-Decoder*, equations 5 to 8, whose
-      ``z`` is the same. Resetting the product is in Chung et al. 2014, *Empirical Evaluation of Gated
-      Recurrent Neural Networks*, only in its first version.
+      Cho et al. 2014, *Learning Phrase Representations using RNN Encoder-Decoder*, equations 5 to 8: the
+      hidden state is reset in its published version, the product in the first version of the preprint
+      (arXiv:1406.1078v1), which cuDNN took up.
 
     >>> zeros = RecurrentParams(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
     >>> gru(zeros, jnp.ones((1, 2, 1)), jnp.ones((1, 1)))[0][0, :, 0]

@@ -322,6 +322,21 @@ def test_bfloat16_is_as_exact_as_its_eight_bits(layer):
     np.testing.assert_allclose(np.asarray(y, np.float32), exact, atol=0.03)
 
 
+def test_one_program_serves_every_batch_and_length():
+    layer = LSTM(4, bidirectional=True)
+    x, variables = made(layer)
+    count, steps = jax.export.symbolic_shape("n, t")
+
+    @jax.jit
+    def run(x, where):
+        return layer.apply(variables, x, where=where, train=False)[0]
+
+    shapes = jax.ShapeDtypeStruct((count, steps, 4), jnp.float32), jax.ShapeDtypeStruct((count, steps), bool)
+    exported = jax.export.export(run)(*shapes)
+    where = ops.sequence_mask(LENGTHS, T)
+    np.testing.assert_allclose(exported.call(x, where), run(x, where), atol=1e-6)
+
+
 def test_errors():
     x = jnp.ones((2, 3, 4))
 
