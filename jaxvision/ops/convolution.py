@@ -21,6 +21,8 @@ from jaxvision.ops.formulations import (
     grouped_convolution,
     native_convolution,
     native_transposed_convolution,
+    overlap_convolution,
+    overlap_share,
     parted_convolution,
     patch_convolution,
     phase_transposed_convolution,
@@ -36,6 +38,11 @@ _TAPS_A_GROUP = 8
 """On a CPU a convolution of one channel a group is a sum over the kernel's taps while these, each a part of
 the program, are at most this many times the groups; a large kernel of few groups is a few dense convolutions.
 The gradient of 2 groups and 3x7x6 taps then compiles in one second instead of sixteen."""
+
+_FEW_MET = 0.55
+"""On a CPU a convolution is a sum of products, one a tap, while its taps meet the image, and not the padding, in
+at most this share: the atrous convolutions of DeepLab on small maps, then up to 30 times as fast. At a share of
+0.51 it gains a half, at 0.66 its gradient loses."""
 
 
 def convolution(
@@ -193,6 +200,8 @@ def _cpu_convolution(
         return grouped_convolution(x, kernels, dense)
     if len(window) == 1 or math.prod(window) == 1 or pixels <= _FEW_PIXELS * features:
         return patch_convolution(x, kernel, *geometry)
+    if max(strides) == 1 and overlap_share(x.shape[1:-1], window, padding, dilation) <= _FEW_MET:
+        return overlap_convolution(x, kernel, padding, dilation)
     if len(window) == 3:
         return stacked_convolution(x, kernel, *geometry)
     return parted_convolution(x, kernel, *geometry)

@@ -92,6 +92,48 @@ def patch_convolution(
     return product.reshape(*patches.shape[:-1], features)
 
 
+def overlap_convolution(
+    x: jax.Array, kernel: jax.Array, padding: Sequence[Pair], dilation: Sizes
+) -> jax.Array:
+    """Convolution at stride 1 as a sum of products, one a tap, each over the pixels that its tap really meets.
+
+    Where taps are nearly as far apart as the image is wide most of what they meet is padding, and no work.
+    """
+    *window, _, features = kernel.shape
+    axes = list(zip(x.shape[1:-1], window, padding, dilation, strict=True))
+    output = [window_output_size(size, length, 1, pads, spread) for size, length, pads, spread in axes]
+    y = jnp.zeros((x.shape[0], *output, features), x.dtype)
+    for tap in itertools.product(*map(range, window)):
+        spans = [_overlap(place, *axis) for place, axis in zip(tap, axes, strict=True)]
+        if any(start >= end for start, end, _ in spans):
+            continue
+        seen = x
+        for axis, (start, end, shift) in enumerate(spans, start=1):
+            seen = lax.slice_in_dim(seen, start + shift, end + shift, axis=axis)
+        around = [(start, size - end, 0) for (start, end, _), size in zip(spans, output, strict=True)]
+        y += lax.pad(seen @ kernel[tap], jnp.zeros((), y.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+    return y
+
+
+def overlap_share(
+    sizes: Sequence[int], window: Sequence[int], padding: Sequence[Pair], dilation: Sizes
+) -> float:
+    """Share of a stride-1 convolution's products whose tap meets a pixel of the image, not padding."""
+    shares = []
+    for size, length, pads, spread in zip(sizes, window, padding, dilation, strict=True):
+        spans = [_overlap(tap, size, length, pads, spread) for tap in range(length)]
+        output = window_output_size(size, length, 1, pads, spread)
+        shares.append(sum(max(0, end - start) for start, end, _ in spans) / (length * output))
+    return math.prod(shares)
+
+
+def _overlap(tap: int, size: int, length: int, pads: Pair, spread: int) -> tuple[int, int, int]:
+    """Outputs ``start .. end - 1`` of an axis whose tap meets the image, ``shift`` pixels further."""
+    shift = tap * spread - pads[0]
+    output = window_output_size(size, length, 1, pads, spread)
+    return max(0, -shift), min(output, size - shift), shift
+
+
 def kernel_taps(
     x: jax.Array, window: Sequence[int], strides: Sizes, padding: Sequence[Pair], dilation: Sizes
 ) -> list[jax.Array]:

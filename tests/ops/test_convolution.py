@@ -50,6 +50,27 @@ def test_patch_convolution_equals_native(window, strides, padding, dilation):
     )
 
 
+@pytest.mark.parametrize(
+    ("window", "padding", "dilation", "share"),
+    [
+        ((3, 3), ((4, 4), (4, 4)), (4, 4), (7 / 15) * (10 / 18)),
+        ((3, 3), ((9, 9), (7, 7)), (9, 7), 1 / 9),  # no tap but the middle one meets the image
+        ((3, 2), ((5, 1), (0, 3)), (2, 3), (11 / 21) * (9 / 12)),
+        ((2, 1), ((0, 9), (2, 0)), (9, 1), (5 / 10) * (6 / 8)),
+    ],
+)
+def test_overlap_convolution_equals_native(window, padding, dilation, share):
+    x = normal(2, 5, 6, 3)
+    options = {"padding": padding, "dilation": dilation}
+    assert formulations.overlap_share((5, 6), window, *options.values()) == pytest.approx(share)
+    assert_same_with_gradients(
+        functools.partial(formulations.overlap_convolution, **options),
+        functools.partial(formulations.native_convolution, strides=(1, 1), groups=1, **options),
+        x,
+        normal(*window, 3, 4, seed=1),
+    )
+
+
 @pytest.mark.parametrize(("images", "part_bytes"), [(6, 700), (6, 1), (5, 900), (1, 1), (0, 1)])
 def test_parted_convolution_equals_native(images, part_bytes, monkeypatch):
     monkeypatch.setattr(formulations, "_PART_BYTES", part_bytes)
