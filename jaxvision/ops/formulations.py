@@ -95,7 +95,7 @@ def patch_convolution(
 def overlap_convolution(
     x: jax.Array, kernel: jax.Array, padding: Sequence[Pair], dilation: Sizes
 ) -> jax.Array:
-    """Convolution at stride 1 as a sum of products, one a tap, each over the pixels that its tap really meets.
+    """Convolution at stride 1 as a sum of products, one a tap, each over the pixels that its tap meets.
 
     Where taps are nearly as far apart as the image is wide most of what they meet is padding, and no work.
     """
