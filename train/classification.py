@@ -48,8 +48,8 @@ from jaxvision.tasks.classification_predict import classify_files, write_predict
 from jaxvision.tasks.classification_report import write_report
 from jaxvision.tasks.cross_validation import fold_table, run_folds
 from jaxvision.tasks.image_inputs import find_images
-from jaxvision.tasks.networks import check_output, layer_order
-from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes, score_shape
+from jaxvision.tasks.networks import layer_order, score_shape
+from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes
 from jaxvision.tasks.report_files import print_table, write_table
 from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
 from jaxvision.weights import Preprocessing, preprocessing_from_dict, preprocessing_to_dict
@@ -78,6 +78,8 @@ class ModelOptions:
     """Train the auxiliary classifiers of a GoogLeNet or an Inception-v3 too; see --loss.auxiliary."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
+    set: tuple[str, ...] = ()
+    """Other fields of the network as FIELD=VALUE, such as "backbone={'output_stride': 16}"."""
 
     def overrides(self) -> dict[str, Any]:
         """What :func:`jaxvision.zoo.create` takes beside the name."""
@@ -88,7 +90,11 @@ class ModelOptions:
             "aux_heads": self.auxiliary or None,
             "dtype": jnp.bfloat16 if self.bfloat16 else None,
         }
-        return {name: value for name, value in fields.items() if value is not None and value != {}}
+        own: dict[str, Any] = {k: value for k, value in fields.items() if value is not None and value != {}}
+        given = zoo.read_overrides(self.name, self.set, taken=("num_classes", "axis_name"))
+        if "backbone" in own and "backbone" in given:
+            given["backbone"] = {**own["backbone"], **given["backbone"]}
+        return own | given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +188,7 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     size = images.preprocessing.size
     model = build_model(config.model, len(names), axis_name=training.norm_axis(config.run, placement))
     remedy = "train/segmentation.py trains networks that give one a pixel"
-    check_output(model, config.model.name, size, axes="N K", remedy=remedy)
+    score_shape(model, config.model.name, size, axes="N K", remedy=remedy)
     loss = config.loss.build(len(names))
     task = classification_task(
         model, loss, num_classes=len(names), image_size=size, frozen=config.optimizer.freeze
@@ -349,12 +355,12 @@ def open_classifier(config: PredictConfig) -> tuple[nn.Module, Any, tuple[str, .
         return model, variables, names, preprocessing_from_dict(metadata["preprocessing"]), temperature
     if config.calibrated:
         raise ValueError("--calibrated: only the weights of a run come with a temperature; leave it out")
-    name, fields = config.model.name, dict(map(zoo.parse_override, config.model.set))
+    name, fields = config.model.name, zoo.read_overrides(config.model.name, config.model.set)
     loaded = zoo.load(name, weights=config.weights, num_classes=config.model.num_classes, **fields)
     check_filled(config.weights, loaded.initialised)
     remedy = "train/segmentation.py predict takes networks that give one score a pixel"
     size = loaded.preprocessing.size
-    _, count = score_shape(loaded.model, loaded.variables, name, size, axes="N K", remedy=remedy)
+    _, count = score_shape(loaded.model, name, size, axes="N K", remedy=remedy, variables=loaded.variables)
     names = names_of_classes(count, config.model.class_names, [imagenet_classes()])
     return loaded.model, loaded.variables, names, loaded.preprocessing, 1.0
 

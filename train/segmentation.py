@@ -33,7 +33,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -41,17 +41,16 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxvision import optimizers, pictures, training, weights, zoo
-from jaxvision.core import name_some
-from jaxvision.data import VOC_CLASSES, CheckedMasks
-from jaxvision.segmentation.views import label_pixels
+from jaxvision import optimizers, training, weights, zoo
+from jaxvision.data import VOC_CLASSES, CheckedMasks, palette_of
 from jaxvision.tasks import SegmentationData, SegmentationLossOptions, segmentation_task
-from jaxvision.tasks.image_inputs import find_images, output_names, read_or_name
-from jaxvision.tasks.networks import check_output, layer_order
-from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes, score_shape
+from jaxvision.tasks.image_inputs import find_images
+from jaxvision.tasks.networks import layer_order, score_shape
+from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes
 from jaxvision.tasks.report_files import write_curves
 from jaxvision.tasks.scripts import (
     Trainer,
+    check_classes,
     explain_end,
     read_run_metadata,
     write_run_weights,
@@ -63,16 +62,9 @@ from jaxvision.tasks.segmentation_predict import (
     Segmenter,
     published_preparation,
     run_preparation,
-    write_probabilities,
-    write_segmentation,
+    segment_files,
 )
-from jaxvision.tasks.segmentation_report import (
-    ReportOptions,
-    evaluate_source,
-    segmented_examples,
-    write_contact_sheet,
-    write_evaluation,
-)
+from jaxvision.tasks.segmentation_report import ReportOptions, write_report
 
 PROGRAM = "train/segmentation.py"
 
@@ -96,6 +88,8 @@ class ModelOptions:
     weights: str | None = None
     """Start from these: the weights.safetensors of an earlier run; or, in a file or as hf://OWNER/NAME,
     published ones of the network, or of the classifier with the same backbone, which start the backbone."""
+    set: tuple[str, ...] = ()
+    """Other fields of the network as FIELD=VALUE, such as deep_supervision=True of a UNet++."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +171,7 @@ def model_fields(options: ModelOptions, num_classes: int) -> dict[str, Any]:
         fields["dropout_rate"] = options.dropout
     if options.bfloat16:
         fields["dtype"] = jnp.bfloat16
-    return fields
+    return fields | zoo.read_overrides(options.name, options.set, taken=("num_classes", "axis_name"))
 
 
 def build_network(config: Config, num_classes: int, norm_axis: str | None) -> nn.Module:
@@ -188,22 +182,28 @@ def build_network(config: Config, num_classes: int, norm_axis: str | None) -> nn
     """
     model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
     remedy = "train/classification.py trains networks that give one score an image"
-    check_output(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
+    score_shape(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
     return model
 
 
 def initial_variables(
     options: ModelOptions, num_classes: int, task: training.Task, resumed: Path | None, *, seed: int
-) -> Any:
-    """Variables from a file of weights, or None to initialise all."""
+) -> tuple[Any, weights.Preprocessing]:
+    """Variables from a file of weights, or None to initialise all; and how they expect their images."""
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
     if options.weights is None or (resumed is not None and training.holds_checkpoint(resumed)):
-        return None
+        return None, zoo.find_entry(options.name).preprocessing
     fields, key = model_fields(options, num_classes), jax.random.key(seed, impl="rbg")
-    variables, lines = zoo.starting_variables(options.name, fields, options.weights, task.init, key=key)
-    for line in lines:
+    variables, expected, line = zoo.starting_variables(
+        options.name, fields, options.weights, task.init, key=key
+    )
+    if line:
         print(line)
-    return variables
+    usual = weights.Preprocessing()
+    if (expected.mean, expected.std) != (usual.mean, usual.std):
+        mean, std = (" ".join(map(str, values)) for values in (expected.mean, expected.std))
+        print(f"{options.weights}: expects --data.mean {mean} --data.std {std}, the default now")
+    return variables, expected
 
 
 def train(config: Config, resumed: Path | None) -> int:
@@ -211,17 +211,20 @@ def train(config: Config, resumed: Path | None) -> int:
     placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
     placement.check_batch_size(config.data.batch_size)
     train_source, val_source, test_source, part = checked_sources(config.data)
-    num_classes = train_source.num_classes
+    num_classes, names = train_source.num_classes, train_source.class_names
     model = build_network(config, num_classes, training.norm_axis(config.run, placement))
-    config = dataclasses.replace(config, loss=resolve_class_weights(config.loss, train_source))
+    again = resumed is not None
+    loss = resolve_class_weights(config.loss, train_source, resumed=again)
     task = segmentation_task(
         model,
-        config.loss.build(num_classes),
+        loss.build(num_classes),
         num_classes=num_classes,
         image_size=config.data.size,
         frozen=config.optimizer.freeze,
-        aux_weight=config.loss.auxiliary,
+        aux_weight=loss.auxiliary,
     )
+    variables, expected = initial_variables(config.model, num_classes, task, resumed, seed=config.run.seed)
+    config = dataclasses.replace(config, data=config.data.resolved(expected), loss=loss)
     layers = layer_order(model, config.data.size) if config.optimizer.layer_decay is not None else ()
     trainer = Trainer(
         task,
@@ -233,16 +236,14 @@ def train(config: Config, resumed: Path | None) -> int:
         layers=layers,
     )
     batches = config.data.batches(train_source, seed=config.run.seed)
-    variables = initial_variables(config.model, num_classes, task, resumed, seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
-    progress = trainer.fit(
-        batches, folder, resumed=resumed is not None, validation=val_source, variables=variables
-    )
+    progress = trainer.fit(batches, folder, resumed=again, validation=val_source, variables=variables)
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
     variables = trainer.host_variables(progress.state)
-    write_run_weights(folder, config, variables, test_source.class_names)
+    expected = config.data.preprocessing()
+    write_run_weights(folder, config, variables, names, preprocessing=weights.preprocessing_to_dict(expected))
     records = training.read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
     report(config, folder, model, variables, test_source, placement, part=part)
@@ -254,30 +255,14 @@ def report(
     folder: Path,
     model: nn.Module,
     variables: Any,
-    source: Any,
+    source: CheckedMasks,
     placement: training.Placement,
     *,
     part: str,
 ) -> None:
     """Evaluates on a part of the data and writes scores, tables and pictures into a folder."""
-    loss = config.loss.build(source.num_classes)
-    evaluation = evaluate_source(
-        model, loss, variables, source, placement, data=config.data, options=config.report
-    )
-
-    @jax.jit
-    def predict(variables: Any, images: jax.Array) -> jax.Array:
-        logits = cast(jax.Array, model.apply(variables, images, train=False))
-        return jnp.argmax(logits, axis=-1)
-
-    segment = functools.partial(predict, jax.device_put(variables))
-    names, palette = source.class_names, config.data.palette()
-    write_evaluation(folder, evaluation, source, segment, data=config.data, class_names=names, part=part)
-    # Spread over the source: neighbouring images are often frames of one video.
-    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round()
-    examples = list(segmented_examples(segment, source, chosen, data=config.data))
-    write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=palette)
-    print(f"scores, tables and pictures are in {folder}")
+    loss, data, options = config.loss.build(source.num_classes), config.data, config.report
+    write_report(folder, model, loss, variables, source, placement, data=data, options=options, part=part)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -296,26 +281,13 @@ def evaluate(arguments: Sequence[str]) -> int:
     where = training.RunOptions(devices=options.devices, compilation_cache=options.compilation_cache)
     placement = training.make_placement("jit", devices=training.configure_devices(where))
     placement.check_batch_size(options.data.batch_size)
-    parts = dict(zip(("train", "val", "test"), options.data.open_sources(), strict=True))
-    source, part = CheckedMasks(parts[options.part]), options.part
-    if part == "test" and parts["test"] is parts["val"]:
+    opened, part = options.data.open_part(options.part)
+    source = CheckedMasks(opened)
+    if part != options.part:
         print("the data has no test part: scored on val")
-        part = "val"
-    names = metadata["class_names"]
-    if source.num_classes != len(names):
-        raise ValueError(
-            f"{options.weights}: a network of {len(names)} classes ({name_some(names)}), but the data has "
-            f"{source.num_classes} ({name_some(source.class_names)})"
-        )
-    if list(source.class_names) != names:
-        if set(source.class_names) == set(names):
-            raise ValueError(
-                f"{options.weights}: the classes of the network are {', '.join(names)}, those of the data "
-                f"{', '.join(source.class_names)}; give both one order (classes.txt, or --data.labels)"
-            )
-        print(f"the classes were {name_some(names)}, in this data they are {name_some(source.class_names)}")
+    check_classes(options.weights, metadata["class_names"], source.class_names)
     config = dataclasses.replace(trained, data=options.data, report=options.report)
-    model = zoo.create(config.model.name, **model_fields(config.model, len(names)))
+    model = zoo.create(config.model.name, **model_fields(config.model, source.num_classes))
     variables = weights.read_variables(options.weights)
     report(config, options.out, model, variables, source, placement, part=part)
     return 0
@@ -324,7 +296,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], np.ndarray]:
     """The network that the weights are of, the names of its classes, and their colours."""
     native = config.native_size or config.inference.window is not None
-    palette = None if config.palette is None else SegmentationData(source=config.palette).palette()
+    palette = palette_of("voc" if config.palette is None else config.palette)
     if config.model.name is None:
         path = Path(config.weights)
         trained, metadata = read_run_metadata(path, Config)
@@ -332,49 +304,36 @@ def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], n
         model = zoo.create(trained.model.name, **model_fields(trained.model, len(names)))
         variables, data = weights.read_variables(path), trained.data
         prepare = run_preparation(data.normalize(), None if native else data.size)
-        palette = data.palette() if palette is None else palette
+        palette = data.palette() if config.palette is None else palette
     else:
-        name, fields = config.model.name, dict(map(zoo.parse_override, config.model.set))
+        name, fields = config.model.name, zoo.read_overrides(config.model.name, config.model.set)
         loaded = zoo.load(name, weights=config.weights, num_classes=config.model.num_classes, **fields)
         check_filled(config.weights, loaded.initialised)
         model, variables = loaded.model, loaded.variables
         remedy = "train/classification.py predict takes networks that give one score an image"
         size = loaded.preprocessing.size
-        *_, count = score_shape(model, variables, name, size, axes="N H W K", remedy=remedy)
+        *_, count = score_shape(model, name, size, axes="N H W K", remedy=remedy, variables=variables)
         names = names_of_classes(count, config.model.class_names, [VOC_CLASSES])
         prepare = published_preparation(loaded.preprocessing, native_size=native)
     score = functools.partial(jax.jit(functools.partial(model.apply, train=False)), jax.device_put(variables))
     one_size = config.model.name is None and not native
-    segmenter = Segmenter(score, prepare, config.inference, one_size=one_size)
-    return segmenter, names, pictures.voc_palette() if palette is None else palette
+    return Segmenter(score, prepare, config.inference, one_size=one_size), names, palette
 
 
 def predict(config: PredictConfig) -> int:
     """Segments the images; a broken one is named, and the others are still done."""
     images = find_images(config.images)
     segmenter, names, palette = open_segmenter(config)
-    done, named, at_once = 0, list(output_names(images)), config.inference.batch_size
-    for start in range(0, len(named), at_once):
-        read = [(path, name, read_or_name(path)) for path, name in named[start : start + at_once]]
-        good = [(path, name, image) for path, name, image in read if image is not None]
-        pixels = [image for _, _, image in good]
-        found = segmenter.probabilities(pixels) if config.probabilities else segmenter.labels(pixels)
-        for (path, name, image), array in zip(good, found, strict=True):
-            labels = array
-            if config.probabilities:
-                write_probabilities(config.out / f"{name}_probabilities.npz", array, names)
-                labels = label_pixels(array)
-            done += 1
-            written = write_segmentation(
-                config.out,
-                name,
-                image,
-                labels,
-                class_names=names,
-                palette=palette,
-                alpha=config.alpha,
-            )
-            print(f"{done}/{len(images)} {path} -> {written}", flush=True)
+    done = segment_files(
+        segmenter,
+        images,
+        config.out,
+        class_names=names,
+        palette=palette,
+        alpha=config.alpha,
+        batch_size=config.inference.batch_size,
+        probabilities=config.probabilities,
+    )
     return 0 if done == len(images) else 1
 
 

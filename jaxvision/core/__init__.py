@@ -4,6 +4,8 @@ from jaxvision.core.checks import check_layout as check_layout
 from jaxvision.core.checks import check_same_shape as check_same_shape
 from jaxvision.core.files import write_atomically as write_atomically
 from jaxvision.core.graph import Graph as Graph
+from jaxvision.core.masks import VOID as VOID
+from jaxvision.core.masks import expand_where as expand_where
 from jaxvision.core.terms import Term as Term
 from jaxvision.core.trees import count_parameters as count_parameters
 from jaxvision.core.trees import flatten_paths as flatten_paths

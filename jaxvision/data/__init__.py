@@ -12,6 +12,7 @@ from jaxvision.data.batches import EvalBatches as EvalBatches
 from jaxvision.data.batches import TrainBatches as TrainBatches
 from jaxvision.data.batches import eval_batches as eval_batches
 from jaxvision.data.batches import train_batches as train_batches
+from jaxvision.data.camvid_colours import CAMVID_GROUPS as CAMVID_GROUPS
 from jaxvision.data.camvid_colours import CamVidColours as CamVidColours
 from jaxvision.data.camvid_colours import open_camvid as open_camvid
 from jaxvision.data.cityscapes import CITYSCAPES_CLASSES as CITYSCAPES_CLASSES
@@ -67,8 +68,10 @@ from jaxvision.data.segmentation_folders import SegmentationFolder as Segmentati
 from jaxvision.data.segmentation_folders import VOCSegmentation as VOCSegmentation
 from jaxvision.data.segmentation_formats import FormatOptions as FormatOptions
 from jaxvision.data.segmentation_formats import SegmentationFormat as SegmentationFormat
+from jaxvision.data.segmentation_formats import has_test_part as has_test_part
 from jaxvision.data.segmentation_formats import open_parts as open_parts
 from jaxvision.data.segmentation_formats import open_split as open_split
+from jaxvision.data.segmentation_formats import palette_of as palette_of
 from jaxvision.data.segmentation_formats import without_broken as without_broken
 from jaxvision.data.selection import SegmentationSource as SegmentationSource
 from jaxvision.data.selection import Selection as Selection

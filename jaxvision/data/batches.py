@@ -20,7 +20,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from jaxvision.data.image_files import VOID
+from jaxvision.core import VOID
 from jaxvision.data.records import Record, Source, Transform
 
 __all__ = [

@@ -6,24 +6,56 @@ References:
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import (
     Problems,
     files_by_stem,
     find_folder,
-    hash_split,
-    listed_names,
+    names_of_part,
     paired,
     read_lines,
 )
-from jaxvision.data.image_files import VOID, read_colours
-from jaxvision.data.segmentation_folders import CamVidFolder, SegmentationFolder
+from jaxvision.data.image_files import read_colours
+from jaxvision.data.segmentation_folders import CAMVID_CLASSES, CamVidFolder, SegmentationFolder
+from jaxvision.pictures import camvid_palette
 
-__all__ = ["CamVidColours", "open_camvid", "read_colour_table"]
+__all__ = [
+    "CAMVID_GROUPS",
+    "CamVidColours",
+    "has_colour_table",
+    "open_camvid",
+    "read_colour_table",
+    "table_palette",
+]
 
+CAMVID_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sky": ("Sky",),
+        "building": ("Building", "Archway", "Bridge", "Tunnel", "Wall"),
+        "pole": ("Column_Pole", "TrafficCone"),
+        "road": ("Road", "LaneMkgsDriv", "LaneMkgsNonDriv"),
+        "pavement": ("Sidewalk", "ParkingBlock", "RoadShoulder"),
+        "tree": ("Tree", "VegetationMisc"),
+        "sign": ("SignSymbol", "Misc_Text", "TrafficLight"),
+        "fence": ("Fence",),
+        "car": ("Car", "OtherMoving", "SUVPickupTruck", "Train", "Truck_Bus"),
+        "pedestrian": ("Pedestrian", "Animal", "CartLuggagePram", "Child"),
+        "bicyclist": ("Bicyclist", "MotorcycleScooter"),
+    }
+)
+"""The classes of the published table in each of the 11 that are scored; "Void" alone is in none.
+
+Badrinarayanan et al. 2017 (SegNet, section 4.1) name the 11, but not what is in them. The groups are those
+that MathWorks' documentation ("Semantic Segmentation Using Deep Learning", ``camvidPixelLabelIDs``) gives for
+SegNet's protocol, and the authors of SFRSeg (https://github.com/tanmaysingha/SFRSeg) for theirs; others leave
+the rare classes void.
+"""
+
+_GROUP_OF = {name: group for group, names in CAMVID_GROUPS.items() for name in names}
 _TABLES = ("class_dict.csv", "label_colors.txt")
 _WHOLE = ("701_StillsRaw_full", "LabeledApproved_full")
 _MASK_END = "_L"
@@ -33,25 +65,27 @@ class CamVidColours(SegmentationFolder):
     """Images and masks of colours, with ``class_dict.csv`` or ``label_colors.txt`` in the root.
 
     Two layouts: ``<split>/`` and ``<split>_labels/``, or, as published, ``701_StillsRaw_full/`` and
-    ``LabeledApproved_full/``, of which the list ``<split>.txt`` gives the names of a part; without lists they
-    are split in "train" and "val" by a hash of their names. The mask of ``<name>`` is ``<name>_L`` or
-    ``<name>``. A class named "void" (in any case) is void and gets no index.
+    ``LabeledApproved_full/``, of which the list ``<split>.txt`` gives the names of a part; without
+    ``val.txt`` those to train on, or all, are split in "train" and "val" by a hash of their names. The mask
+    of ``<name>`` is ``<name>_L`` or ``<name>``. A class named "void" (in any case) is void and gets no index.
 
     Args:
       root: the folder.
       split: the part.
+      grouped: whether the classes are the 11 of :data:`CAMVID_GROUPS` instead of all in the table.
       unlisted_is_void: whether a colour that is not in the table is void instead of an error.
-      val_fraction: share of "val" where there are no lists.
+      val_fraction: share of "val" where it has no list.
       seed: another seed gives another split.
       skip_broken: leaves out images without mask and masks without image, and keeps them in ``broken``.
 
     Attributes:
-      palette: the colours of the classes, uint8 [256, 3]; black for void and all else.
+      palette: the colours of the classes, uint8 [256, 3]: those of the table, black for void and all else;
+        or those of :func:`jaxvision.pictures.camvid_palette` of the 11.
 
     Raises:
       FileNotFoundError: if a folder or the table is missing.
-      ValueError: if the table has another form, a folder is empty, or, unless they are skipped, an image has
-        no mask or a mask no image.
+      ValueError: if the table has another form, a class in it is in none of the groups that are asked for, a
+        folder is empty, or, unless they are skipped, an image has no mask or a mask no image.
     """
 
     def __init__(
@@ -59,6 +93,7 @@ class CamVidColours(SegmentationFolder):
         root: str | Path,
         split: str,
         *,
+        grouped: bool = False,
         unlisted_is_void: bool = False,
         val_fraction: float = 0.2,
         seed: int = 0,
@@ -75,18 +110,17 @@ class CamVidColours(SegmentationFolder):
         }
         # The published images are more than the masks' 701 in some copies of the data: masks lead.
         names = sorted(masks if whole else images.keys() | masks.keys())
-        if whole and (root / f"{split}.txt").is_file():
-            names = listed_names(root / f"{split}.txt")
-        elif whole:
-            names = hash_split(names, split, val_fraction=val_fraction, seed=seed)
+        if whole:
+            names = names_of_part(root, split, names, val_fraction=val_fraction, seed=seed)
         pairs = paired([(name, name) for name in names], images, masks, folders, problems)
-        void = next((name for name in colours if name.lower() == "void"), None)
-        classes = [name for name in colours if name != void]
+        class_of = _class_of(colours, root, grouped=grouped)
+        classes = CAMVID_CLASSES if grouped else tuple(name for name in class_of.values() if name is not None)
         super().__init__(pairs, class_names=classes, broken=problems.found)
-        self.palette = np.zeros((VOID + 1, 3), np.uint8)
-        self.palette[: len(classes)] = [colours[name] for name in classes]
-        self._keys = _keys(np.array([colours[name] for name in colours]))
-        self._values = np.array([VOID if name == void else classes.index(name) for name in colours], np.uint8)
+        self.palette = camvid_palette() if grouped else table_palette(colours)
+        self._keys = _keys(np.array(list(colours.values())))
+        indices = {name: index for index, name in enumerate(classes)}
+        values = [VOID if name is None else indices[name] for name in class_of.values()]
+        self._values = np.array(values, np.uint8)
         self._unlisted_is_void = unlisted_is_void
 
     def read_mask_of(self, index: int, size: tuple[int, int]) -> np.ndarray:
@@ -106,22 +140,53 @@ class CamVidColours(SegmentationFolder):
             )
             raise ValueError(
                 f"{path}: colours that are not in the table of classes: {names}; add them to it, save the "
-                "mask without smoothing, or take unlisted_is_void=True"
+                "mask without smoothing, or make such pixels void by unlisted_is_void"
             )
         return np.where(known, self._values[place], VOID).astype(np.uint8)
 
 
-def open_camvid(root: str | Path, split: str, *, skip_broken: bool = False) -> SegmentationFolder:
-    """:class:`CamVidFolder` of 11 classes or :class:`CamVidColours` of 32, whichever the folder is.
+def open_camvid(
+    root: str | Path,
+    split: str,
+    *,
+    grouped: bool = False,
+    unlisted_is_void: bool = False,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    skip_broken: bool = False,
+) -> SegmentationFolder:
+    """:class:`CamVidFolder` of 11 classes or :class:`CamVidColours`, whichever the folder is.
+
+    Args:
+      root: the folder.
+      split: the part.
+      grouped: 11 classes in any case.
+      unlisted_is_void: of masks of colours, see there.
+      val_fraction: share of "val" of the published layout where it has no list.
+      seed: of that split.
+      skip_broken: leaves out broken files, and keeps the reasons in ``broken``.
 
     Raises:
       FileNotFoundError: if a part of it is missing.
       ValueError: see there.
     """
     root = find_folder(Path(root))
-    if not (root / f"{split}annot").is_dir() and any((root / name).is_file() for name in _TABLES):
-        return CamVidColours(root, split, skip_broken=skip_broken)
-    return CamVidFolder(root, split, skip_broken=skip_broken)
+    if not has_colour_table(root):
+        return CamVidFolder(root, split, skip_broken=skip_broken)
+    return CamVidColours(
+        root,
+        split,
+        grouped=grouped,
+        unlisted_is_void=unlisted_is_void,
+        val_fraction=val_fraction,
+        seed=seed,
+        skip_broken=skip_broken,
+    )
+
+
+def has_colour_table(root: Path) -> bool:
+    """Whether a folder of CamVid has a table of colours, and no masks of indices."""
+    return any((root / name).is_file() for name in _TABLES) and not any(root.glob("*annot"))
 
 
 def read_colour_table(root: Path) -> Mapping[str, tuple[int, int, int]]:
@@ -157,6 +222,26 @@ def read_colour_table(root: Path) -> Mapping[str, tuple[int, int, int]]:
     return colours
 
 
+def table_palette(colours: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
+    """The colours of the classes of a table but void, by index: uint8 [256, 3], black for all else."""
+    palette = np.zeros((VOID + 1, 3), np.uint8)
+    classes = [colour for name, colour in colours.items() if name.lower() != "void"]
+    palette[: len(classes)] = classes
+    return palette
+
+
 def _keys(colours: np.ndarray) -> np.ndarray:
     """Colours [..., 3] as one number each, int64 [...]."""
     return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+
+
+def _class_of(colours: Mapping[str, object], root: Path, *, grouped: bool) -> dict[str, str | None]:
+    """The class of each name in a table of colours; None for void."""
+    names = [name for name in colours if name.lower() != "void"]
+    unknown = [name for name in names if grouped and name not in _GROUP_OF]
+    if unknown:
+        raise ValueError(
+            f"{root}: {name_some(unknown)} in the table of classes: none of CamVid's, which are grouped in "
+            f"{len(CAMVID_GROUPS)}; correct the names, or take the classes as they are"
+        )
+    return {name: None if name not in names else _GROUP_OF[name] if grouped else name for name in colours}

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import Problems, find_folder, require_partners
-from jaxvision.data.image_files import VOID, read_mask
+from jaxvision.data.image_files import read_mask
 from jaxvision.data.json_fields import checked, entry, read_json_object, shown
 from jaxvision.data.polygons import read_points
 from jaxvision.data.segmentation_folders import SegmentationFolder

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvision.data.image_files import VOID
+from jaxvision.core import VOID
 from jaxvision.data.records import Record, Source
 
-__all__ = ["CheckedMasks", "ClassCounts", "count_classes"]
+__all__ = ["CheckedMasks", "ClassCounts", "MaskCounts", "check_foreground", "count_classes"]
 
 
 class ClassCounts(NamedTuple):
@@ -25,6 +25,33 @@ class ClassCounts(NamedTuple):
     image_pixels: np.ndarray
     images: np.ndarray
     void: int
+
+
+class MaskCounts:
+    """Counts of all values of masks, one mask after the other.
+
+    Attributes:
+      pixels: int64 [256], pixels of each value.
+      image_pixels: int64 [256], pixels that are not void in the images that hold this value.
+      images: int64 [256], images that hold it.
+    """
+
+    def __init__(self) -> None:
+        self.pixels, self.image_pixels, self.images = (np.zeros(VOID + 1, np.int64) for _ in range(3))
+
+    def add(self, mask: np.ndarray) -> None:
+        """Counts a mask of values 0..255."""
+        found = np.bincount(mask.ravel(), minlength=VOID + 1)
+        self.pixels += found
+        self.image_pixels += np.where(found > 0, found[:VOID].sum(), 0)
+        self.images += found > 0
+
+    def of_classes(self, num_classes: int) -> ClassCounts:
+        """The counts of the first values, and of void."""
+        pixels, image_pixels, images = (
+            counts[:num_classes] for counts in (self.pixels, self.image_pixels, self.images)
+        )
+        return ClassCounts(pixels, image_pixels, images, int(self.pixels[VOID]))
 
 
 def count_classes(
@@ -53,19 +80,13 @@ def count_classes(
     if len(source) == 0 or (limit is not None and limit < 1):
         raise ValueError(f"count_classes: got {len(source)} records and limit {limit}, expected at least 1")
     total = len(source) if limit is None else min(limit, len(source))
-    pixels, image_pixels, images = (np.zeros(num_classes, np.int64) for _ in range(3))
-    void = 0
+    counts = MaskCounts()
     for position in range(total):
         index = position * len(source) // total
-        found = np.bincount(_checked_mask(source[index], index, num_classes).ravel(), minlength=VOID + 1)
-        of_classes = found[:num_classes]
-        pixels += of_classes
-        image_pixels += np.where(of_classes > 0, of_classes.sum(), 0)
-        images += of_classes > 0
-        void += int(found[VOID])
+        counts.add(_checked_mask(source[index], index, num_classes))
         if progress is not None:
             progress(position + 1, total)
-    return ClassCounts(pixels, image_pixels, images, void)
+    return counts.of_classes(num_classes)
 
 
 def check_foreground(source: Any, *, samples: int = 50) -> None:

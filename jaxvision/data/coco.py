@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.coco_index import CocoImage, read_index
 from jaxvision.data.file_lists import Problems, find_folder
-from jaxvision.data.image_files import VOID, read_colours
+from jaxvision.data.image_files import read_colours
 from jaxvision.data.json_fields import checked, entry, shown
 from jaxvision.data.json_spans import read_items
 from jaxvision.data.polygons import read_points

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import Problems, files_by_stem, require_partners
-from jaxvision.data.image_files import VOID, read_mask
+from jaxvision.data.image_files import read_mask
 from jaxvision.data.segmentation_folders import SegmentationFolder
 
 __all__ = ["COCO_STUFF_CLASSES", "CocoStuffMaps"]

@@ -7,26 +7,33 @@ From a folder of labelme files to the layout of PASCAL VOC:
 From COCO to plain images/ and masks/, without what is broken:
 
     python -m jaxvision.data.convert coco coco --out coco_masks --layout folder --skip-broken
+
+From CamVid's masks of 32 colours to the 11 classes that are scored:
+
+    python -m jaxvision.data.convert camvid CamVid --out camvid11 --grouped
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
-from jaxvision.data.camvid_colours import CamVidColours
 from jaxvision.data.coco_layout import CocoKind
-from jaxvision.data.segmentation_formats import FormatOptions, SegmentationFormat, open_parts, open_split
+from jaxvision.data.segmentation_formats import (
+    FormatOptions,
+    SegmentationFormat,
+    open_parts,
+    open_split,
+    palette_of,
+)
 from jaxvision.data.segmentation_writer import Layout, write_segmentation
 from jaxvision.data.selection import SegmentationSource, split_by_hash
 from jaxvision.data.source_report import format_report
-from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
 
-__all__ = ["Conversion", "convert", "main", "palette_of"]
+__all__ = ["Conversion", "convert", "main"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +49,26 @@ class Conversion:
     layout: Layout = "voc"
     """voc: JPEGImages, SegmentationClass, ImageSets; folder: images, masks."""
     split: str | None = None
-    """Take only this part of the data, and split it by a hash of the names; by default its train and val."""
+    """Take only this part of the data, and split it by a hash of the names; by default its train and val, and
+    its test where that has masks."""
     val_fraction: float = 0.2
     """Share of val where data is split by a hash."""
     seed: int = 0
     """Another seed gives another split."""
     labels: Path | None = None
     """A file of class names, one a line, for labelme, folder and voc."""
+    unlabelled: Literal["background", "void"] = "background"
+    """What pixels without a shape of labelme are."""
     annotations: CocoKind | None = None
     """Which of COCO's annotations; by default the first that is there."""
     coarse: bool = False
     """Take the coarse annotations of Cityscapes."""
+    drawn: bool = False
+    """Draw the polygons of Cityscapes even if there are masks."""
+    grouped: bool = False
+    """Take the 11 classes of CamVid that are scored instead of all those of its masks of colours."""
+    unlisted_is_void: bool = False
+    """Take a colour that is not in CamVid's table of colours for void, instead of stopping."""
     skip_broken: bool = False
     """Leave out what is broken and list it at the end, instead of stopping."""
     overwrite: bool = False
@@ -64,28 +80,24 @@ def convert(options: Conversion) -> str:
 
     Raises:
       FileNotFoundError: if the folder, or a part of its layout, is missing.
-      ValueError: if something is broken and not skipped, with a line for each, or the output folder is not
-        empty. Nothing is written then.
+      ValueError: if something is broken and not skipped, with a line for each, if the masks hold nothing but
+        0 and 255, or if the output folder is not empty. Nothing is written then.
     """
     parts = _open(options)
     report = write_segmentation(
         parts,
         options.out,
-        palette=palette_of(options.kind, parts["train"]),
+        palette=palette_of(options.kind, root=options.root, grouped=options.grouped),
         layout=options.layout,
         skip_broken=options.skip_broken,
         overwrite=options.overwrite,
     )
-    sizes = ", ".join(f"{len(source)} {part}" for part, source in parts.items())
-    return f"{format_report(report)}\n{options.out}: {options.layout} layout of {sizes} images"
-
-
-def palette_of(kind: SegmentationFormat, source: SegmentationSource) -> np.ndarray:
-    """The colours of a format's classes, uint8 [256, 3]: its own where it has some, else VOC's."""
-    if isinstance(source, CamVidColours):
-        return source.palette
-    palettes = {"camvid": camvid_palette, "cityscapes": cityscapes_palette}
-    return palettes.get(kind, voc_palette)()
+    sizes, start = [], 0
+    for part, source in parts.items():
+        positions = range(start, start + len(source))
+        sizes.append(f"{sum(position in positions for position in report.readable)} {part}")
+        start = positions.stop
+    return f"{format_report(report)}\n{options.out}: {options.layout} layout of {', '.join(sizes)} images"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,18 +116,13 @@ def main(arguments: Sequence[str]) -> int:
 def _open(options: Conversion) -> dict[str, SegmentationSource]:
     # Broken files are always gathered here, so that an error lists those of all parts at once.
     chosen = FormatOptions(
-        labels=options.labels,
-        annotations=options.annotations,
-        coarse=options.coarse,
-        val_fraction=options.val_fraction,
-        seed=options.seed,
+        **{name: getattr(options, name) for name in FormatOptions._fields if name != "skip_broken"},
         skip_broken=True,
     )
     if options.split is None:
-        train, val = open_parts(options.kind, options.root, chosen)
-    else:
-        whole = open_split(options.kind, options.root, options.split, chosen)
-        train, val = split_by_hash(whole, val_fraction=options.val_fraction, seed=options.seed)
+        return open_parts(options.kind, options.root, chosen)
+    whole = open_split(options.kind, options.root, options.split, chosen)
+    train, val = split_by_hash(whole, val_fraction=options.val_fraction, seed=options.seed)
     return {"train": train, "val": val}
 
 

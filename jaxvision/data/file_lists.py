@@ -15,6 +15,7 @@ __all__ = [
     "hash_split",
     "listed_names",
     "listed_pairs",
+    "names_of_part",
     "paired",
     "read_lines",
     "require_partners",
@@ -199,6 +200,38 @@ def require_partners(missing: Iterable[str], what: str, where: Path, problems: P
         )
     for name in names:
         problems.add(f"{where}: {what}: {name}")
+
+
+def names_of_part(
+    root: Path, part: str, names: Sequence[str], *, val_fraction: float, seed: int
+) -> list[str]:
+    """The names of a part: those in its list ``<part>.txt``, or what is left to it.
+
+    Without ``val.txt``, "train" and "val" divide what ``train.txt`` lists by a hash (:func:`hash_split`);
+    without ``train.txt``, all names that no other list has are to train on, and to divide.
+
+    Args:
+      root: the folder of the lists.
+      part: "train", "val", or another that has a list.
+      names: of all records.
+      val_fraction: share of "val" where it has no list.
+      seed: of that split.
+
+    Raises:
+      ValueError: if a list is empty or names one twice, or a part without a list is not one of the two, or
+        there is too little to divide.
+    """
+    parts = dict.fromkeys((part, "train", "val", "test"))
+    lists = {
+        other: listed_names(root / f"{other}.txt") for other in parts if (root / f"{other}.txt").is_file()
+    }
+    if part in lists and (part != "train" or "val" in lists):
+        return lists[part]
+    held_out = {*lists.get("val", ()), *lists.get("test", ())}
+    pool = lists.get("train") or [name for name in names if name not in held_out]
+    if part == "train" and "val" in lists:
+        return pool
+    return hash_split(pool, part, val_fraction=val_fraction, seed=seed)
 
 
 def hash_split(names: Sequence[str], split: str, *, val_fraction: float, seed: int) -> list[str]:

@@ -9,12 +9,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from jaxvision.core import VOID
+
 __all__ = ["IMAGE_SUFFIXES", "decode_flags", "decode_image", "read_colours", "read_image", "read_mask"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of files that the folder readers take for pictures (in any case)."""
 
-VOID = 255
 # What Pillow raises on damaged files: OSError is the rule, the others come from single formats.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")

@@ -23,9 +23,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import Problems, find_folder, read_lines, require_unique
-from jaxvision.data.image_files import VOID, decode_flags, decode_image, read_image
+from jaxvision.data.image_files import decode_flags, decode_image, read_image
 from jaxvision.data.json_fields import checked, entry, read_json_object, shown
 from jaxvision.data.polygons import Points, draw_shape, read_points
 from jaxvision.data.segmentation_folders import SegmentationFolder

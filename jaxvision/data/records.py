@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from PIL import Image
 
-from jaxvision.data.image_files import VOID
+from jaxvision.core import VOID
 
 Record: TypeAlias = Mapping[str, Any]
 Transform: TypeAlias = Callable[[Record, np.random.Generator], dict[str, Any]]

@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.core import name_some
+from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import (
     Problems,
     files_by_stem,
-    hash_split,
     listed_names,
     listed_pairs,
+    names_of_part,
     read_lines,
     require_partners,
     stem_of,
 )
-from jaxvision.data.image_files import VOID, read_image, read_mask
+from jaxvision.data.image_files import read_image, read_mask
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -222,10 +222,11 @@ class ImageMaskFolder(SegmentationFolder):
 
     Args:
       root: the folder that holds both.
-      split: "train" or "val"; None takes all. Where ``<split>.txt`` lies in the root, it lists the names;
-        else the images are split by a hash of their names and the seed, the same on every machine.
+      split: "train", "val", or another that ``<split>.txt`` in the root lists; None takes all. Without a
+        ``val.txt``, what ``train.txt`` lists, or else all that no list has, is split in "train" and "val"
+        by a hash of names and seed, the same on every machine.
       class_names: names by index; by default the lines of ``classes.txt`` in the root.
-      val_fraction: share of the images that go to "val" where there are no lists.
+      val_fraction: share of the images that go to "val" where it has no list.
       seed: another seed gives another split.
       void: value in the masks that stands for void, beside 255.
       skip_broken: leaves out images without mask, masks without image and listed names without either, and
@@ -260,13 +261,11 @@ class ImageMaskFolder(SegmentationFolder):
                 )
             class_names = read_lines(root / "classes.txt")
         names = sorted(images.keys() & masks.keys())
-        if split is not None and (root / f"{split}.txt").is_file():
-            names = listed_names(root / f"{split}.txt")
+        if split is not None:
+            names = names_of_part(root, split, names, val_fraction=val_fraction, seed=seed)
             require_partners(
                 set(names) - images.keys(), "name without image", root / f"{split}.txt", problems
             )
             names = [name for name in names if name in images and name in masks]
-        elif split is not None:
-            names = hash_split(names, split, val_fraction=val_fraction, seed=seed)
         pairs = [(name, images[name], masks[name]) for name in names]
         super().__init__(pairs, class_names=class_names, void=void, broken=problems.found)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxvision.core import name_some, write_atomically
 from jaxvision.data.selection import SegmentationSource
-from jaxvision.data.source_report import ReportCounts, SourceReport, list_broken
+from jaxvision.data.source_report import ReportCounts, SourceReport, list_broken, require_foreground
 from jaxvision.pictures import write_palette_png, write_png
 
 __all__ = ["Layout", "write_segmentation"]
@@ -24,7 +24,8 @@ _CLASSES = {"voc": "class_names.txt", "folder": "classes.txt"}
 _LISTS = {"voc": "ImageSets/Segmentation", "folder": "."}
 _ORIENTATION = 0x0112  # EXIF's tag
 # What a folder that was written here may hold at its top: only such a folder is ever replaced.
-_OWN = {*_IMAGES.values(), *_MASKS.values(), *_CLASSES.values(), "ImageSets", "train.txt", "val.txt"}
+_OWN = {*_IMAGES.values(), *_MASKS.values(), *_CLASSES.values(), "ImageSets"}
+_OWN |= {"train.txt", "val.txt", "test.txt"}
 
 
 def write_segmentation(
@@ -56,10 +57,11 @@ def write_segmentation(
       overwrite: replaces a folder that is not empty, if it holds nothing but such a layout.
 
     Returns:
-      What the sources hold, and which records were broken.
+      What the sources hold, and which records were broken; positions count through the parts in order.
 
     Raises:
-      ValueError: if the folder is not empty, the parts differ in classes or share a name, no record of a part
+      ValueError: if the folder is not empty, the parts differ in classes or share a name, the masks hold
+        nothing but 0 and void (:func:`jaxvision.data.source_report.require_foreground`), no record of a part
         can be read, or, unless they are skipped, with a line for each broken record. Nothing is written then.
     """
     out = Path(out).resolve()
@@ -106,6 +108,7 @@ def _write_records(
             f"{list_broken(report)}\nnothing was written, as none is left for {', '.join(empty)}; mend some "
             "of them, or split the images in another way"
         )
+    require_foreground(report)
     return report, names
 
 

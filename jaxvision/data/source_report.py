@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from jaxvision.data.image_files import VOID
+from jaxvision.core import VOID
+from jaxvision.data.class_counts import MaskCounts
 from jaxvision.data.records import Record, Source
 
 __all__ = [
@@ -17,6 +16,7 @@ __all__ = [
     "format_report",
     "list_broken",
     "report_source",
+    "require_foreground",
 ]
 
 
@@ -68,8 +68,7 @@ class ReportCounts:
 
     def __init__(self, class_names: Sequence[str], *, broken: Sequence[str] = ()) -> None:
         self._names = tuple(class_names)
-        self._pixels = np.zeros(VOID + 1, np.int64)
-        self._images = np.zeros(VOID + 1, np.int64)
+        self._masks = MaskCounts()
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._readable: list[int] = []
         self._broken = [BrokenRecord(None, reason) for reason in broken]
@@ -82,9 +81,7 @@ class ReportCounts:
     def add(self, index: int, record: Record) -> None:
         """Counts a record that could be read."""
         mask = record["mask"]
-        counts = np.bincount(mask.ravel(), minlength=VOID + 1)
-        self._pixels += counts
-        self._images += counts > 0
+        self._masks.add(mask)
         self._sizes[mask.shape] += 1
         self._readable.append(index)
 
@@ -98,8 +95,8 @@ class ReportCounts:
         positions = [*range(len(self._names)), VOID]
         return SourceReport(
             readable=tuple(self._readable),
-            pixels={name: int(self._pixels[i]) for name, i in zip(names, positions, strict=True)},
-            images={name: int(self._images[i]) for name, i in zip(names, positions, strict=True)},
+            pixels={name: int(self._masks.pixels[i]) for name, i in zip(names, positions, strict=True)},
+            images={name: int(self._masks.images[i]) for name, i in zip(names, positions, strict=True)},
             sizes=dict(self._sizes.most_common()),
             broken=tuple(self._broken),
         )
@@ -144,12 +141,21 @@ def check_source(source: Source, *, skip_broken: bool = False) -> SourceReport:
     report = report_source(source)
     if report.broken and not skip_broken:
         raise ValueError(list_broken(report))
+    require_foreground(report)
+    return report
+
+
+def require_foreground(report: SourceReport) -> None:
+    """Notices the commonest mistake: masks of two classes that were saved as 0 and 255.
+
+    Raises:
+      ValueError: if there are two classes or more, and the masks hold nothing but index 0 and void.
+    """
     if report.only_zero_and_void:
         raise ValueError(
             "all masks hold nothing but 0 and 255, and 255 is void: if 255 was meant as a class, "
             "save it as its index (1) instead"
         )
-    return report
 
 
 def list_broken(report: SourceReport) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvision.core import VOID
 from jaxvision.data.file_lists import (
     Problems,
     files_by_stem,
@@ -19,7 +20,6 @@ from jaxvision.data.file_lists import (
     require_unique,
     stem_of,
 )
-from jaxvision.data.image_files import VOID
 from jaxvision.data.segmentation_folders import VOC_CLASSES, SegmentationFolder
 
 __all__ = ["SBDFolder", "VOCAugmented", "open_voc_augmented"]

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exports a network of the zoo; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        overrides = dict(zoo.parse_override(text) for text in options.set)
+        overrides = zoo.read_overrides(options.name, options.set)
         network = zoo.load(options.name, weights=options.weights, **overrides)
         preprocessing = network.preprocessing
         if options.size is not None:

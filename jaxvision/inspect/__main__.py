@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Prints the table of a network, and writes it as CSV and as a picture; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        fields = dict(zoo.parse_override(text) for text in options.set)
+        fields = zoo.read_overrides(options.name, options.set)
         shape = _input_shape(options)
         images = jax.ShapeDtypeStruct((options.batch, *shape), jnp.float32)
         layers = summarize(zoo.create(options.name, **fields), images, train=False)

@@ -89,7 +89,7 @@ def open_network(options: argparse.Namespace) -> Opened:
 
 def print_layers(options: argparse.Namespace) -> None:
     """Prints the names of all layers of the network, and the shapes of what they give for one image."""
-    model = zoo.create(options.name, **dict(map(zoo.parse_override, options.set)))
+    model = zoo.create(options.name, **zoo.read_overrides(options.name, options.set))
     shape = zoo.find_entry(options.name).preprocessing.input_shape
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     init = functools.partial(model.init, train=False)
@@ -100,7 +100,7 @@ def print_layers(options: argparse.Namespace) -> None:
 
 def _fill(options: argparse.Namespace) -> tuple[nn.Module, Any, Preprocessing]:
     """The network with the weights given, or random ones."""
-    fields = dict(map(zoo.parse_override, options.set))
+    fields = zoo.read_overrides(options.name, options.set)
     if options.weights is not None:
         loaded = zoo.load(options.name, weights=options.weights, **fields)
         return loaded.model, loaded.variables, loaded.preprocessing

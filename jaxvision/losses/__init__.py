@@ -1,3 +1,4 @@
+from jaxvision.core import expand_where as expand_where
 from jaxvision.losses.boundary import boundary_loss as boundary_loss
 from jaxvision.losses.class_weights import effective_number_weights as effective_number_weights
 from jaxvision.losses.class_weights import inverse_frequency_weights as inverse_frequency_weights
@@ -22,7 +23,6 @@ from jaxvision.losses.jaccard import jaccard_loss as jaccard_loss
 from jaxvision.losses.lovasz import lovasz_hinge_loss as lovasz_hinge_loss
 from jaxvision.losses.lovasz import lovasz_softmax_loss as lovasz_softmax_loss
 from jaxvision.losses.reduction import add_terms as add_terms
-from jaxvision.losses.reduction import expand_where as expand_where
 from jaxvision.losses.reduction import masked_mean as masked_mean
 from jaxvision.losses.reduction import sum_term as sum_term
 from jaxvision.losses.regression import huber_loss as huber_loss

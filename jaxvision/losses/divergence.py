@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxvision.core import check_floating, check_same_shape
-from jaxvision.losses.reduction import expand_where
+from jaxvision.core import check_floating, check_same_shape, expand_where
 
 
 def kl_divergence_loss(

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision.core import check_floating, check_same_shape
+from jaxvision.core import check_floating, check_same_shape, expand_where
 from jaxvision.losses.cross_entropy import cross_entropy_loss, cross_entropy_weights
-from jaxvision.losses.reduction import expand_where
 
 
 def binary_focal_loss(

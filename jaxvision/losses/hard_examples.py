@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvision.core import check_floating
+from jaxvision.core import check_floating, expand_where
 from jaxvision.losses.cross_entropy import cross_entropy_loss
-from jaxvision.losses.reduction import expand_where
 from jaxvision.losses.soft_counts import check_rank
 
 

@@ -8,9 +8,8 @@ a training step ends in a :class:`jaxvision.core.Term`, terms are added (by :fun
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxvision.core import Term, check_same_shape
+from jaxvision.core import Term, check_same_shape, expand_where
 
 
 def add_terms(*terms: Term) -> Term:
@@ -23,36 +22,6 @@ def add_terms(*terms: Term) -> Term:
     4.0
     """
     return jax.tree.map(lambda *fields: sum(fields[1:], start=fields[0]), *terms)
-
-
-def expand_where(where: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """Broadcasts a validity mask over the trailing axes of an array of values.
-
-    Args:
-      where: bool, the leading axes of ``shape`` (``[N]`` marks whole images, ``[N, H, W]`` pixels), or
-        None for all valid.
-      shape: the shape of the values.
-
-    Returns:
-      bool ``shape``.
-
-    Raises:
-      ValueError: if ``where`` is not boolean or not the leading axes of ``shape``.
-
-    >>> import jax.numpy as jnp
-    >>> expand_where(jnp.array([True, False]), (2, 3)).tolist()
-    [[True, True, True], [False, False, False]]
-    """
-    if where is None:
-        return jnp.ones(shape, bool)
-    if where.dtype != jnp.bool_:
-        raise ValueError(f"where: expected a boolean mask, got {where.dtype}; compare it with 0 first")
-    if where.shape != shape[: where.ndim]:
-        raise ValueError(
-            f"where: expected {list(shape)} or its leading axes, got {list(where.shape)}; "
-            "mask either whole examples or single values"
-        )
-    return jnp.broadcast_to(lax.expand_dims(where, range(where.ndim, len(shape))), shape)
 
 
 def sum_term(values: jax.Array, *, weights: jax.Array | None = None, where: jax.Array | None = None) -> Term:

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision.core import check_floating, check_same_shape
-from jaxvision.losses.reduction import expand_where
+from jaxvision.core import check_floating, check_same_shape, expand_where
 
 
 def l1_loss(predictions: jax.Array, targets: jax.Array, *, where: jax.Array | None = None) -> jax.Array:

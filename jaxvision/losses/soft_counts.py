@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvision.core import check_floating, check_integer, check_same_shape
-from jaxvision.losses.reduction import expand_where
+from jaxvision.core import check_floating, check_integer, check_same_shape, expand_where
 
 
 class SoftCounts(NamedTuple):

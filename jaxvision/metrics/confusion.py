@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvision.core import check_integer, check_same_shape
+from jaxvision.core import check_integer, check_same_shape, expand_where
 
 _BLOCK = 8192  # elements of a product: enough products to fill a device, sums far below 2^24
+_HELD = 2**24  # elements of a one-hot matrix that are there at once: 32 MiB
 
 
 def confusion_matrix(
@@ -57,7 +58,7 @@ def confusion_matrix(
     if ignore_index is not None:
         counted = counted & (labels != ignore_index)
     if where is not None:
-        counted = counted & _expand(where, labels.shape)
+        counted = counted & expand_where(where, labels.shape)
     truth, guess = (
         jnp.where(counted, classes.astype(jnp.int32), num_classes).ravel()
         for classes in (labels, predictions)
@@ -95,7 +96,8 @@ def product_counts(truth: jax.Array, guess: jax.Array, *, num_classes: int) -> j
     """The confusion matrix as products of one-hot matrices: matrix units take them, and nothing collides.
 
     A scatter is done one element at a time on a TPU, and on a GPU most elements wait for the few cells of the
-    diagonal. Zeros and ones are exact in bfloat16, and a block's sums in float32.
+    diagonal. Zeros and ones are exact in bfloat16, and a block's sums in float32. Blocks are taken in turns
+    of as many as keep the one-hot matrices of a turn within 2 x 32 MiB (under ``vmap``, of each matrix).
 
     Args:
       truth: int32 [P], in [0, K); K for an element that is not counted.
@@ -109,16 +111,24 @@ def product_counts(truth: jax.Array, guess: jax.Array, *, num_classes: int) -> j
         return jnp.zeros((num_classes, num_classes), jnp.int32)
     block = min(_BLOCK, truth.size)
     blocks = -(-truth.size // block)
+    turns = -(-blocks // max(1, _HELD // (block * num_classes)))
+    together = -(-blocks // turns)
+
+    def in_turns(classes: jax.Array) -> jax.Array:
+        missing = turns * together * block - classes.size
+        return jnp.pad(classes, (0, missing), constant_values=num_classes).reshape(turns, together, block)
 
     def one_hot(classes: jax.Array) -> jax.Array:
-        whole = jnp.pad(classes, (0, blocks * block - classes.size), constant_values=num_classes)
-        index = lax.broadcasted_iota(jnp.int32, (blocks, block, num_classes), 2)
-        return (whole.reshape(blocks, block, 1) == index).astype(jnp.bfloat16)  # [B, block, K]
+        index = lax.broadcasted_iota(jnp.int32, (together, block, num_classes), 2)
+        return (classes[..., None] == index).astype(jnp.bfloat16)  # [B, block, K]
 
-    products = jnp.einsum(
-        "bpi,bpj->bij", one_hot(truth), one_hot(guess), preferred_element_type=jnp.float32
-    )  # [B, K, K]
-    return jnp.sum(products.astype(jnp.int32), axis=0)
+    def count(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+        products = jnp.einsum(
+            "bpi,bpj->bij", one_hot(pair[0]), one_hot(pair[1]), preferred_element_type=jnp.float32
+        )  # [B, K, K]
+        return jnp.sum(products.astype(jnp.int32), axis=0)
+
+    return jnp.sum(lax.map(count, (in_turns(truth), in_turns(guess))), axis=0)
 
 
 def expand_counted(logits: jax.Array, labels: jax.Array, where: jax.Array | None) -> jax.Array:
@@ -141,17 +151,8 @@ def expand_counted(logits: jax.Array, labels: jax.Array, where: jax.Array | None
             f"{list(logits.shape)} and labels {list(labels.shape)}; classes are the last axis"
         )
     counted = _in_range(labels, logits.shape[-1])
-    return counted if where is None else counted & _expand(where, labels.shape)
+    return counted if where is None else counted & expand_where(where, labels.shape)
 
 
 def _in_range(classes: jax.Array, num_classes: int) -> jax.Array:
     return (classes >= 0) & (classes < num_classes)
-
-
-def _expand(where: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    if where.dtype != jnp.bool_ or where.shape != shape[: where.ndim]:
-        raise ValueError(
-            f"where: expected a boolean mask of shape {list(shape)} or its leading axes, got "
-            f"{where.dtype} {list(where.shape)}"
-        )
-    return jnp.broadcast_to(lax.expand_dims(where, range(where.ndim, len(shape))), shape)

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jaxvision.core import write_atomically
+from jaxvision.core import VOID, write_atomically
 from jaxvision.pictures.sheets import INK, LINE, MARGIN, PAPER, fit_picture, sheet_font, shortened
 
 __all__ = ["contact_sheet", "overlay", "write_palette_png", "write_png"]
-
-VOID = 255
 
 
 def write_png(path: str | Path, image: np.ndarray) -> Path:

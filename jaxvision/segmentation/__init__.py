@@ -22,7 +22,6 @@ from jaxvision.segmentation.segnet import SegNetBasic as SegNetBasic
 from jaxvision.segmentation.semantic_fpn import SemanticFPN as SemanticFPN
 from jaxvision.segmentation.sliding_windows import score_by_windows as score_by_windows
 from jaxvision.segmentation.sliding_windows import slide_windows as slide_windows
-from jaxvision.segmentation.surgery import initialise_from_classifier as initialise_from_classifier
 from jaxvision.segmentation.surgery import take_from_classifier as take_from_classifier
 from jaxvision.segmentation.unet import UNet as UNet
 from jaxvision.segmentation.unet import unet_valid_size as unet_valid_size

@@ -8,9 +8,10 @@ from jaxvision.segmentation.sliding_windows import Score, checked_scores, mirror
 
 __all__ = ["SIDES", "bucket_of", "score_any_size", "score_same_size"]
 
-SIDES = (64, 128, 192, 256, 384, 512, 768, 1024)
-"""Heights and widths that sizes are rounded up to: 64 shapes; from 128 pixels on a side grows by less than a
-half."""
+SIDES = (*range(64, 512, 64), *range(512, 1025, 32))
+"""Heights and widths that sizes are rounded up to: 24, so that at most 576 shapes are compiled, of which the
+images at hand need a few. A side of 513 to 1024 pixels grows by at most 31, and the area of two such sides by
+an eighth; a side of up to 512 pixels grows by at most 63."""
 
 
 def bucket_of(size: Sequence[int], *, sides: Sequence[int] = SIDES) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def bucket_of(size: Sequence[int], *, sides: Sequence[int] = SIDES) -> tuple[int
       ValueError: if the sides are not positive and rising.
 
     >>> bucket_of((65, 480)), bucket_of((300, 5000))
-    ((128, 512), (384, 1024))
+    ((128, 512), (320, 1024))
     """
     if not sides or list(sides) != sorted(set(sides)) or sides[0] < 1:
         raise ValueError(f"sides: got {list(sides)}, expected positive pixels in rising order")
@@ -39,9 +40,13 @@ def score_any_size(
 
     An image is mirrored at the bottom and right up to the next size of the table (:func:`bucket_of`), and the
     scores are cropped to it. Where the network's own padding would have been, it sees the mirror image;
-    farther from these two borders than the radius of the receptive field nothing changes, unless it looks at
-    means over the whole image. An image larger than the table is scored in windows of the largest size, half
-    overlapping, blended by a Gaussian.
+    farther from these two borders than the radius of the receptive field nothing changes. An image larger
+    than the table is scored in windows of the largest size, half overlapping, blended by a Gaussian.
+
+    Networks with global pooling see the padding everywhere: the image pooling of DeepLabV3 and V3+, the
+    pyramid of PSPNet, the gate of LR-ASPP, squeeze-and-excitation in a backbone. Their means are taken over
+    the mirrored pixels too, which are pixels of the image itself, so that all scores shift a little with the
+    size rounded up to. Where that matters, :func:`score_same_size` pads nothing, and compiles each size.
 
     Args:
       score: compiled, float32 ``[batch_size, H, W, C]`` -> ``[batch_size, H, W, K]``.

@@ -29,7 +29,7 @@ class DeconvNet(nn.Module):
     Attributes:
       backbone: a :class:`jaxvision.backbones.VGG`, the paper's with ``use_norm``: ``vgg("vgg16_bn")``. The
         paper starts from its published weights, ``fc6`` and ``fc7`` included: see
-        ``jaxvision.segmentation.initialise_from_classifier``.
+        ``jaxvision.zoo.start_backbone``.
       num_classes: number of classes K, background included.
       hidden: width of ``fc6`` and ``fc7``.
       window: kernel size of ``fc6`` and ``decoder_fc6``; a smaller one suits smaller images, but not

@@ -29,7 +29,7 @@ class SegNet(nn.Module):
 
     Attributes:
       backbone: a :class:`jaxvision.backbones.VGG`, the paper's with ``use_norm``: ``vgg("vgg16_bn")``. The
-        paper starts from its published weights: see ``jaxvision.segmentation.initialise_from_classifier``.
+        paper starts from its published weights: see ``jaxvision.zoo.start_backbone``.
       num_classes: number of classes K, background included.
       norm: makes the decoder's normalisations from ``dtype`` and ``name``, such as ``BatchNorm`` or
         ``functools.partial(BatchNorm, axis_name="data")``.

@@ -6,53 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.backbones import VGG_VARIANTS
 from jaxvision.core import flatten_paths, unflatten_paths
-from jaxvision.weights import BOOKKEEPING, convert, fcn_surgery_rules
 
 _BACKBONE = re.compile(r"(params|batch_stats)/backbone/.*")
 _STAGE = re.compile(r"\w+/backbone/stage(\d+)_.*")
 _HEAD_CONV = re.compile(r"(params|batch_stats)/head_conv/")
-_FULLY_CONNECTED = re.compile(r"params/fc\d/(kernel|bias)")  # a convolution here, a dense layer there
-
-
-def initialise_from_classifier(
-    variables: Any, source: Mapping[str, Any], *, variant: str = "vgg16"
-) -> dict[str, Any]:
-    """Puts the weights of a published VGG classifier into an FCN, a SegNet or a DeconvNet.
-
-    The backbone is replaced, and with it ``fc6`` and ``fc7`` where the network has them (the fully connected
-    layers become convolutions with the same numbers); all else keeps the values that it has in
-    ``variables``. What the network has no place for is dropped: the last layer of the classifier, and for a
-    SegNet all three.
-
-    Args:
-      variables: variables of an FCN, a SegNet or a DeconvNet whose backbone is that variant and whose
-        ``hidden`` is 4096.
-      source: torchvision's state dict of the variant, as ``jaxvision.weights.read_weights`` gives it.
-      variant: a key of ``jaxvision.backbones.VGG_VARIANTS``.
-
-    Returns:
-      Variables of the same structure.
-
-    Raises:
-      ValueError: if source, variant and variables do not fit each other (key, path and shapes are named).
-
-    References:
-      Long et al. 2015, sections 3.1 and 4.1; Badrinarayanan et al. 2017, section 3; Noh et al. 2015, section
-      4.1.
-    """
-    if variant not in VGG_VARIANTS:
-        raise ValueError(f"unknown VGG variant {variant!r}; expected one of {list(VGG_VARIANTS)}")
-    leaves = flatten_paths(variables)
-    replaced = {path: leaf for path, leaf in leaves.items() if _is_taken(path)}
-    rules = fcn_surgery_rules(
-        VGG_VARIANTS[variant]["convolutions"], use_norm=VGG_VARIANTS[variant].get("use_norm", False)
-    )
-    dropped = "6" if "params/fc6/kernel" in replaced else r"\d"
-    ignore = (*BOOKKEEPING, rf"classifier\.{dropped}\.(weight|bias)")
-    converted = flatten_paths(convert(source, rules, unflatten_paths(replaced), ignore=ignore))
-    return unflatten_paths({**leaves, **converted})
 
 
 def take_from_classifier(variables: Any, classifier: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -72,6 +30,10 @@ def take_from_classifier(variables: Any, classifier: Any) -> tuple[dict[str, Any
 
     Raises:
       ValueError: if the backbones differ, or there is none.
+
+    References:
+      Long et al. 2015, sections 3.1 and 4.1; Badrinarayanan et al. 2017, section 3; Noh et al. 2015, section
+      4.1.
 
     >>> network = {"params": {"backbone": {"bias": np.zeros(2)}, "head": {"bias": np.zeros(3)}}}
     >>> classifier = {"params": {"backbone": {"bias": np.ones(2)}, "head": {"bias": np.ones(1000)}}}
@@ -118,7 +80,3 @@ def _fits(dense: Any, conv: Any) -> bool:
     if dense is None or conv is None:
         return False
     return dense.size == conv.size and dense.shape[-1] == conv.shape[-1]
-
-
-def _is_taken(path: str) -> bool:
-    return bool(_BACKBONE.fullmatch(path) or _FULLY_CONNECTED.fullmatch(path))

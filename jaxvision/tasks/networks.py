@@ -120,8 +120,16 @@ def _part(path: Sequence[str]) -> str:
     return "/".join(path[: 2 if path[0] == "backbone" else 1])
 
 
-def check_output(model: nn.Module, name: str, image_size: tuple[int, int], *, axes: str, remedy: str) -> None:
-    """Checks by shape alone what a network gives for images of a size.
+def score_shape(
+    model: nn.Module,
+    name: str,
+    image_size: tuple[int, int],
+    *,
+    axes: str,
+    remedy: str,
+    variables: Any | None = None,
+) -> tuple[int, ...]:
+    """Shape of what a network gives for one image, found without running it.
 
     Args:
       model: called as ``model.apply(variables, images, train=...)``.
@@ -129,20 +137,21 @@ def check_output(model: nn.Module, name: str, image_size: tuple[int, int], *, ax
       image_size: (H, W).
       axes: ``"N K"`` for one score a class, ``"N H W K"`` for one a class and pixel.
       remedy: what to do if the network gives something else.
+      variables: of it; by default those that it would start with.
 
     Raises:
       ValueError: if it does.
     """
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-
-    def run(images: jax.Array) -> Any:
-        variables = initial_variables(model, jax.random.key(0), image_size)
-        return model.apply(variables, images, train=False)
-
-    found = jax.eval_shape(run, images)
-    if not isinstance(found, jax.ShapeDtypeStruct) or found.ndim != len(axes.split()):
-        shown = list(found.shape) if isinstance(found, jax.ShapeDtypeStruct) else type(found).__name__
+    if variables is None:
+        variables = jax.eval_shape(lambda key: initial_variables(model, key, image_size), jax.random.key(0))
+    found = jax.eval_shape(lambda variables, x: model.apply(variables, x, train=False), variables, images)
+    shape = found.shape if isinstance(found, jax.ShapeDtypeStruct) else None
+    wanted = len(axes.split())
+    if shape is None or len(shape) != wanted or (wanted == 4 and shape[1:3] != image_size):
+        shown = type(found).__name__ if shape is None else list(shape)
         raise ValueError(
             f"{name} gives {shown} for an image of {image_size[0]} x {image_size[1]}, expected "
             f"[{axes.replace(' ', ', ')}]; {remedy}"
         )
+    return shape

@@ -3,11 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,35 +17,6 @@ class PublishedModel:
     """Other fields of the network as FIELD=VALUE, such as hidden=512; images come before these."""
     class_names: Path | None = None
     """A text file with the name of a class on each line."""
-
-
-def score_shape(
-    model: nn.Module, variables: Any, name: str, image_size: tuple[int, int], *, axes: str, remedy: str
-) -> tuple[int, ...]:
-    """Shape of what a network gives for one image, found without running it.
-
-    Args:
-      model: called as ``model.apply(variables, images, train=False)``.
-      variables: of it.
-      name: of the network, for the message.
-      image_size: (H, W).
-      axes: ``"N K"`` for one score a class, ``"N H W K"`` for one a class and pixel.
-      remedy: what to do if the network gives something else.
-
-    Raises:
-      ValueError: if it does.
-    """
-    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    found = jax.eval_shape(lambda variables, x: model.apply(variables, x, train=False), variables, images)
-    shape = found.shape if isinstance(found, jax.ShapeDtypeStruct) else None
-    wanted = len(axes.split())
-    if shape is None or len(shape) != wanted or (wanted == 4 and shape[1:3] != image_size):
-        shown = type(found).__name__ if shape is None else list(shape)
-        raise ValueError(
-            f"{name} gives {shown} for an image of {image_size[0]} x {image_size[1]}, expected "
-            f"[{axes.replace(' ', ', ')}]; {remedy}"
-        )
-    return shape
 
 
 def check_filled(weights: str, initialised: Sequence[str]) -> None:

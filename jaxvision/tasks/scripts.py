@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxvision import training, weights
+from jaxvision.core import name_some
 from jaxvision.data import TrainBatches, prefetch_to_device
 from jaxvision.optimizers import OptimizerOptions, ema_params
 
@@ -196,3 +197,29 @@ def read_run_metadata(path: Path, kind: type[Config]) -> tuple[Config, dict[str,
         return training.config_from_dict(kind, values.pop("config")), values
     except ValueError as error:
         raise ValueError(f"{path}: of another script, or of another version of it ({error})") from error
+
+
+def check_classes(path: Path, trained: Sequence[str], found: Sequence[str]) -> None:
+    """Checks that data has the classes of a network; other names of as many classes are said on a line.
+
+    Args:
+      path: of the network's weights, for the message.
+      trained: names of the network's classes, by index.
+      found: names of the data's.
+
+    Raises:
+      ValueError: for another number of classes, or the same ones in another order.
+    """
+    if len(trained) != len(found):
+        raise ValueError(
+            f"{path}: a network of {len(trained)} classes ({name_some(trained)}), but the data has "
+            f"{len(found)} ({name_some(found)})"
+        )
+    if list(trained) == list(found):
+        return
+    if set(trained) == set(found):
+        raise ValueError(
+            f"{path}: the classes of the network are {', '.join(trained)}, those of the data "
+            f"{', '.join(found)}; give both one order (classes.txt, or --data.labels)"
+        )
+    print(f"the classes were {name_some(trained)}, in this data they are {name_some(found)}")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.core import Term
+from jaxvision.core import VOID, Term
 from jaxvision.metrics import (
     boundary_iou,
     confusion_matrix,
@@ -21,7 +21,7 @@ from jaxvision.metrics import (
     precision_recall_f1,
 )
 from jaxvision.tasks.networks import apply_in_training, initial_variables
-from jaxvision.tasks.segmentation_losses import VOID, SegmentationLoss
+from jaxvision.tasks.segmentation_losses import SegmentationLoss
 from jaxvision.training import Batch, Task, Variables
 
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvision.core import VOID
 from jaxvision.metrics import boundary_counts, confusion_matrix, iou, mean_boundary_iou
 from jaxvision.tasks.segmentation import segmentation_scores
-from jaxvision.tasks.segmentation_losses import VOID, SegmentationLoss
+from jaxvision.tasks.segmentation_losses import SegmentationLoss
 from jaxvision.training import Batch, Placement, Variables, evaluate
 
 

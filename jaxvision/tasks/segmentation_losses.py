@@ -11,14 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision import losses
-from jaxvision.core import Term, name_some
+from jaxvision.core import VOID, Term, expand_where, name_some
 from jaxvision.data import ClassCounts, count_classes
 from jaxvision.losses import present_classes, sum_term
 from jaxvision.losses.soft_counts import check_not_negative
 from jaxvision.ops import signed_class_distances
-
-VOID = 255
-"""Label of pixels that belong to no class: without loss, and not counted."""
 
 SegmentationLoss: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], dict[str, Term]]
 """``(logits [N, H, W, K], labels [N, H, W], where [N]) -> terms``."""
@@ -173,7 +170,7 @@ def _generalised_dice_term(
 
 
 def _boundary_term(logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
-    counted = losses.expand_where(where, labels.shape) & (labels != VOID)
+    counted = expand_where(where, labels.shape) & (labels != VOID)
     distances = signed_class_distances(labels, logits.shape[-1], ignore_index=VOID)
     return sum_term(losses.boundary_loss(logits, distances, where=counted), where=counted)
 
@@ -249,9 +246,11 @@ class SegmentationLossOptions:
     """Factor of the boundary loss, in pixels: 0.01, and beside a loss of regions."""
     class_weights: tuple[float, ...] | WeightRule | None = None
     """A weight for each class, for cross entropy, focal loss and ohem; or a rule that makes them of how often
-    each class is in the training masks. The numbers it gave are kept in config.json."""
+    each class is in the training masks, counted anew for every run but a resumed one."""
     class_weight_images: int | None = None
     """Training images that a rule counts, spread evenly; by default all."""
+    counted_weights: tuple[float, ...] | None = None
+    """What the rule gave for the data of the run, which --resume and evaluate keep; not to be given."""
     label_smoothing: float = 0.0
     """Label smoothing of the cross entropy."""
     focal_gamma: float = 2.0
@@ -276,7 +275,7 @@ class SegmentationLossOptions:
     def resolved(
         self, source: Any, *, progress: Callable[[int, int], None] | None = None
     ) -> "SegmentationLossOptions":
-        """The options with numbers in the place of a rule for class weights.
+        """The options with the numbers of a rule for class weights, counted anew, in ``counted_weights``.
 
         Args:
           source: of the training images, with ``num_classes``.
@@ -286,10 +285,10 @@ class SegmentationLossOptions:
           ValueError: if a mask is broken, or no class occurs.
         """
         if not isinstance(self.class_weights, str):
-            return self
+            return dataclasses.replace(self, counted_weights=None)
         counts = count_classes(source, source.num_classes, limit=self.class_weight_images, progress=progress)
         weights = weigh_classes(self.class_weights, counts)
-        return dataclasses.replace(self, class_weights=tuple(round(float(w), 6) for w in weights))
+        return dataclasses.replace(self, counted_weights=tuple(round(float(w), 6) for w in weights))
 
     def build(self, num_classes: int) -> SegmentationLoss:
         """The loss.
@@ -313,13 +312,13 @@ class SegmentationLossOptions:
         )
 
     def _weights(self, num_classes: int) -> jax.Array | None:
-        weights = self.class_weights
+        weights = self.counted_weights if isinstance(self.class_weights, str) else self.class_weights
+        if weights is None and self.class_weights is not None:
+            raise ValueError(
+                f"--loss.class-weights {self.class_weights}: call resolved() first, which counts the classes"
+            )
         if weights is None:
             return None
-        if isinstance(weights, str):
-            raise ValueError(
-                f"--loss.class-weights {weights}: call resolved() first, which counts the classes"
-            )
         if len(weights) != num_classes:
             raise ValueError(f"--loss.class-weights: got {len(weights)} weights for {num_classes} classes")
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
@@ -329,17 +328,27 @@ class SegmentationLossOptions:
         return jnp.array(weights)
 
 
-def resolve_class_weights(options: SegmentationLossOptions, source: Any) -> SegmentationLossOptions:
-    """The loss with the numbers of its class weights, for which the masks may have to be counted."""
-    if not isinstance(options.class_weights, str):
+def resolve_class_weights(
+    options: SegmentationLossOptions, source: Any, *, resumed: bool
+) -> SegmentationLossOptions:
+    """The loss with the numbers of its class weights, for which the masks may have to be counted.
+
+    Args:
+      options: of the run.
+      source: of the training images, with ``num_classes`` and ``class_names``.
+      resumed: whether numbers that are there are those of this very run, whose data may have grown.
+    """
+    if resumed and options.counted_weights is not None:
         return options
+    if not isinstance(options.class_weights, str):
+        return options.resolved(source)
 
     def show(done: int, total: int) -> None:
         if done == total or done % max(1, total // 10) == 0:
             print(f"class weights: {done} of {total} masks counted", flush=True)
 
     resolved = options.resolved(source, progress=show)
-    found = dict(zip(source.class_names, resolved.class_weights or (), strict=True))
+    found = dict(zip(source.class_names, resolved.counted_weights or (), strict=True))
     print(f"class weights ({options.class_weights}): {', '.join(f'{n} {w:.4g}' for n, w in found.items())}")
     if absent := [name for name, weight in found.items() if weight == 0]:
         print(f"no pixel of {name_some(absent)} was counted: their weight is 0")

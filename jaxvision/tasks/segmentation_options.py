@@ -1,7 +1,7 @@
 """The data of a segmentation run, as options of a script."""
 
-import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,6 @@ import numpy as np
 from jaxvision.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    CamVidColours,
     CheckedMasks,
     CocoKind,
     ColourJitter,
@@ -28,14 +27,14 @@ from jaxvision.data import (
     check_foreground,
     compose,
     eval_batches,
+    has_test_part,
     list_broken,
-    open_camvid,
     open_parts,
-    open_split,
+    palette_of,
     train_batches,
     without_broken,
 )
-from jaxvision.pictures import camvid_palette, cityscapes_palette, digit_scenes_palette, voc_palette
+from jaxvision.weights import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +49,21 @@ class SegmentationData:
     """The folder."""
     labels: Path | None = None
     """A file of class names, one a line, for labelme, folder and voc; by default those in the folder."""
+    unlabelled: Literal["background", "void"] = "background"
+    """What pixels without a shape of labelme are."""
     annotations: CocoKind | None = None
     """Which of COCO's annotations; by default the first of these that is there."""
     coarse: bool = False
     """Take the coarse annotations of Cityscapes."""
+    drawn: bool = False
+    """Draw the polygons of Cityscapes even if there are masks."""
+    grouped: bool = False
+    """Take the 11 classes of CamVid that are scored, instead of all those of its masks of colours."""
+    unlisted_is_void: bool = False
+    """Take a colour that is not in CamVid's table of colours for void, instead of stopping."""
     val_fraction: float = 0.2
-    """Share of the images to validate on, where the data has no parts of its own (labelme, folder)."""
+    """Share of the images to validate on, where the data has no parts of its own: labelme; folder, and CamVid
+    as published, without val.txt."""
     split_seed: int = 0
     """Another seed gives another split of them."""
     skip_broken: bool = False
@@ -79,63 +87,90 @@ class SegmentationData:
     """Probability of a horizontal flip; by default 0.5, and 0 for digits, which would be other signs."""
     jitter: float = 0.2
     """Greatest change of brightness, contrast and saturation."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Subtracted from each channel, on a scale of 0 to 1."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Each channel is then divided by this."""
+    mean: tuple[float, float, float] | None = None
+    """Subtracted from each channel, on a scale of 0 to 1; by default what the network's weights expect."""
+    std: tuple[float, float, float] | None = None
+    """Each channel is then divided by this; by default what the network's weights expect."""
     workers: int = 0
     """Processes that read and vary images; 0 does it in a thread."""
 
     def open_sources(self) -> tuple[Any, Any, Any]:
         """The sources to train, to validate and to test on.
 
-        The last is the validation part again but for the digits, and for camvid and folder with a test.txt.
+        The last is the validation part again where there is no test part with masks.
 
         Raises:
           FileNotFoundError: if the folder, or a part of its layout, is missing.
           ValueError: if no folder is given where one is needed, or its files do not fit together.
         """
+        parts = self._open_parts(None)
+        return parts["train"], parts["val"], parts.get("test", parts["val"])
+
+    def open_part(self, part: Literal["train", "val", "test"]) -> tuple[Any, str]:
+        """One part alone; no other is looked at.
+
+        Returns:
+          The source, and which part it is: "val" for "test" where there is no test part with masks.
+
+        Raises:
+          FileNotFoundError: as :meth:`open_sources`.
+          ValueError: so as well.
+        """
+        found: str = part
+        if part == "test" and self.source != "digits" and self.root is not None:
+            found = "test" if has_test_part(self.source, self.root) else "val"
+        return self._open_parts((found,))[found], found
+
+    def _open_parts(self, parts: Sequence[str] | None) -> dict[str, Any]:
+        """The parts of these names; by default all that there are."""
         if self.source == "digits":
-            return self._open_digits()
+            return {part: self._open_digits(part) for part in parts or ("train", "val", "test")}
         if self.root is None:
             raise ValueError(f"--data.source {self.source} needs --data.root FOLDER")
         if not self.root.is_dir():
             raise FileNotFoundError(f"--data.root {self.root}: no such folder")
-        options = FormatOptions(
-            labels=self.labels,
-            annotations=self.annotations,
-            coarse=self.coarse,
-            val_fraction=self.val_fraction,
-            seed=self.split_seed,
-            skip_broken=self.skip_broken,
-        )
-        train, val = open_parts(self.source, self.root, options)
-        if self.skip_broken:
-            train, val = _readable(train), _readable(val)
-        if self.source not in ("camvid", "folder") or not (self.root / "test.txt").is_file():
-            return train, val, val  # the test parts of the others have no masks
-        test = open_split(self.source, self.root, "test", options)
-        return train, val, _readable(test) if self.skip_broken else test
+        own = {name: getattr(self, name) for name in FormatOptions._fields if name != "seed"}
+        options = FormatOptions(**own, seed=self.split_seed)
+        opened = open_parts(self.source, self.root, options, parts=parts)
+        return {part: _readable(source) for part, source in opened.items()} if self.skip_broken else opened
 
-    def _open_digits(self) -> tuple[DigitScenes, DigitScenes, DigitScenes]:
-        counts = {"train": self.train_scenes, "val": self.eval_scenes, "test": self.eval_scenes}
+    def _open_digits(self, split: str) -> DigitScenes:
         least, greatest = self.digits_per_scene
-        train, val, test = (
-            DigitScenes(
-                split,
-                size=self.size,
-                num_scenes=count,
-                min_digits=least,
-                max_digits=greatest,
-                scale=self.digit_height,
-            )
-            for split, count in counts.items()
+        return DigitScenes(
+            split,
+            size=self.size,
+            num_scenes=self.train_scenes if split == "train" else self.eval_scenes,
+            min_digits=least,
+            max_digits=greatest,
+            scale=self.digit_height,
         )
-        return train, val, test
+
+    def resolved(self, expected: Preprocessing) -> "SegmentationData":
+        """The options with the mean and the deviation that the network's weights expect, where none is given.
+
+        Args:
+          expected: by the network's weights.
+
+        Raises:
+          ValueError: if they are of clips, of another order of channels, or not of three.
+        """
+        if expected.channel_order != "rgb" or len(expected.input_shape) != 3 or len(expected.mean) != 3:
+            raise ValueError(
+                f"the weights expect inputs of shape {list(expected.input_shape)} in "
+                f"{expected.channel_order}, but images are prepared as [H, W, 3] in rgb; start from others"
+            )
+        red, green, blue = self.mean or expected.mean
+        red_std, green_std, blue_std = self.std or expected.std
+        return dataclasses.replace(self, mean=(red, green, blue), std=(red_std, green_std, blue_std))
+
+    def preprocessing(self) -> Preprocessing:
+        """How the network expects images, for the file of its weights."""
+        normalize = self.normalize()
+        return Preprocessing(self.size, min(self.size), normalize.mean, normalize.std)
 
     def normalize(self) -> Normalize:
         """The normalisation of the images."""
-        return Normalize(mean=self.mean, std=self.std)
+        return Normalize(mean=self.mean or IMAGENET_MEAN, std=self.std or IMAGENET_STD)
 
     def train_transform(self) -> Compose:
         """Resizes, scales, crops, flips, changes colours, normalises."""
@@ -171,17 +206,7 @@ class SegmentationData:
 
     def palette(self) -> np.ndarray:
         """The colours of the classes, uint8 [256, 3]."""
-        if self.source == "camvid" and self.root is not None:
-            with contextlib.suppress(FileNotFoundError):  # a network is used where its data is not
-                source = open_camvid(self.root, "val", skip_broken=True)
-                if isinstance(source, CamVidColours):
-                    return source.palette
-        palettes = {
-            "digits": digit_scenes_palette,
-            "camvid": camvid_palette,
-            "cityscapes": cityscapes_palette,
-        }
-        return palettes.get(self.source, voc_palette)()
+        return palette_of(self.source, root=self.root, grouped=self.grouped)
 
 
 def checked_sources(data: SegmentationData) -> tuple[CheckedMasks, CheckedMasks, CheckedMasks, str]:

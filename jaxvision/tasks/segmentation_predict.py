@@ -20,6 +20,7 @@ from jaxvision.segmentation import (
 from jaxvision.segmentation.any_size import SIDES
 from jaxvision.segmentation.sliding_windows import Blend, Score
 from jaxvision.segmentation.views import best_labels, label_pixels
+from jaxvision.tasks.image_inputs import output_names, read_or_name
 from jaxvision.weights import Preprocessing
 
 
@@ -249,3 +250,48 @@ def write_probabilities(path: Path, probabilities: np.ndarray, class_names: Sequ
     """Writes an npz with ``probabilities``, float16 ``[H, W, K]``, and ``class_names``."""
     arrays = {"probabilities": probabilities.astype(np.float16), "class_names": np.array(class_names)}
     write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def segment_files(
+    segmenter: Segmenter,
+    images: Sequence[Path],
+    folder: Path,
+    *,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    alpha: float,
+    batch_size: int,
+    probabilities: bool,
+) -> int:
+    """Segments image files and writes what is found; one that cannot be read is named, and left out.
+
+    Args:
+      segmenter: the network.
+      images: the files.
+      folder: of the results, see :func:`write_segmentation`; made if it is missing.
+      class_names: by index.
+      palette: uint8 ``[256, 3]``.
+      alpha: opacity of the overlay, 0..1.
+      batch_size: files at once.
+      probabilities: whether ``NAME_probabilities.npz`` is written too.
+
+    Returns:
+      How many files were segmented.
+    """
+    done, named = 0, list(output_names(images))
+    for start in range(0, len(named), batch_size):
+        read = [(path, name, read_or_name(path)) for path, name in named[start : start + batch_size]]
+        good = [(path, name, image) for path, name, image in read if image is not None]
+        pixels = [image for _, _, image in good]
+        found = segmenter.probabilities(pixels) if probabilities else segmenter.labels(pixels)
+        for (path, name, image), array in zip(good, found, strict=True):
+            labels = array
+            if probabilities:
+                write_probabilities(folder / f"{name}_probabilities.npz", array, class_names)
+                labels = label_pixels(array)
+            written = write_segmentation(
+                folder, name, image, labels, class_names=class_names, palette=palette, alpha=alpha
+            )
+            done += 1
+            print(f"{done}/{len(images)} {path} -> {written}", flush=True)
+    return done

@@ -1,12 +1,14 @@
 """What a segmentation run leaves behind: scores, a table of the classes, pictures."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.data import Resize
@@ -55,6 +57,49 @@ class ReportOptions:
             )
         if self.worst < 0:
             raise ValueError(f"--report.worst: expected 0 or more, got {self.worst}")
+
+
+def write_report(
+    folder: Path,
+    model: nn.Module,
+    loss: SegmentationLoss,
+    variables: Variables,
+    source: Any,
+    placement: Placement,
+    *,
+    data: SegmentationData,
+    options: ReportOptions,
+    part: str,
+) -> None:
+    """Evaluates on a part of the data, and writes scores, tables and pictures into a folder.
+
+    Args:
+      folder: of the files.
+      model: gives logits ``[N, H, W, K]``.
+      loss: of the run.
+      variables: on the host.
+      source: records with ``image`` and ``mask``, with ``num_classes`` and ``class_names``.
+      placement: the devices.
+      data: how images are prepared.
+      options: what is looked at.
+      part: of the data set, for the title.
+    """
+    evaluation = evaluate_source(model, loss, variables, source, placement, data=data, options=options)
+
+    @jax.jit
+    def predict(variables: Variables, images: jax.Array) -> jax.Array:
+        logits = model.apply(variables, images, train=False)
+        assert isinstance(logits, jax.Array)
+        return jnp.argmax(logits, axis=-1)
+
+    segment = functools.partial(predict, jax.device_put(variables))
+    names = source.class_names
+    write_evaluation(folder, evaluation, source, segment, data=data, class_names=names, part=part)
+    # Spread over the source: neighbouring images are often frames of one video.
+    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round()
+    examples = list(segmented_examples(segment, source, chosen, data=data))
+    write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=data.palette())
+    print(f"scores, tables and pictures are in {folder}")
 
 
 def evaluate_source(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,20 +36,37 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
             f"{kind.__name__}: unknown {', '.join(unknown)}; expected some of {', '.join(sorted(names))}"
         )
     return kind(
-        **{name: _from_json(f"{kind.__name__}.{name}", hints[name], value) for name, value in values.items()}
+        **{
+            name: value_from_json(f"{kind.__name__}.{name}", hints[name], value)
+            for name, value in values.items()
+        }
     )
 
 
-def _from_json(name: str, hint: Any, value: Any) -> Any:
+def value_from_json(name: str, hint: Any, value: Any) -> Any:
+    """A value of a declared type from JSON's: lists become tuples, whole numbers floats, texts paths.
+
+    Args:
+      name: of the value, for the message.
+      hint: the type: a dataclass, tuple, sequence, union, literal, path, or one that JSON has.
+      value: of plain types.
+
+    Raises:
+      ValueError: if it is of another type.
+
+    >>> value_from_json("rates", tuple[float, ...], [1, 2.5])
+    (1.0, 2.5)
+    """
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _from_one_of(name, options, value)
     if dataclasses.is_dataclass(hint):
         return config_from_dict(typing.cast(type, hint), value)
-    if origin is tuple and isinstance(value, list):
-        hints = options[:1] * len(value) if options[-1] is Ellipsis else options
+    if origin in (tuple, Sequence) and isinstance(value, list):
+        each = origin is Sequence or options[-1] is Ellipsis
+        hints = options[:1] * len(value) if each else options
         if len(hints) == len(value):
-            return tuple(_from_json(name, *pair) for pair in zip(hints, value, strict=True))
+            return tuple(value_from_json(name, *pair) for pair in zip(hints, value, strict=True))
     elif hint is Path and isinstance(value, str):
         return Path(value)
     elif (origin is typing.Literal and value in options) or type(value) is hint:
@@ -66,10 +83,10 @@ def _from_one_of(name: str, options: tuple[Any, ...], value: Any) -> Any:
         return None
     kinds = [option for option in options if option is not types.NoneType]
     if len(kinds) == 1:
-        return _from_json(name, kinds[0], value)
+        return value_from_json(name, kinds[0], value)
     for kind in kinds:
         try:
-            return _from_json(name, kind, value)
+            return value_from_json(name, kind, value)
         except ValueError:
             continue
     expected = " or ".join(str(kind).replace("typing.", "") for kind in kinds)

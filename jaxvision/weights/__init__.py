@@ -59,7 +59,6 @@ from jaxvision.weights.smp_context import smp_fpn_rules as smp_fpn_rules
 from jaxvision.weights.smp_context import smp_pspnet_rules as smp_pspnet_rules
 from jaxvision.weights.state_dict import source_keys as source_keys
 from jaxvision.weights.state_dict import to_state_dict as to_state_dict
-from jaxvision.weights.vgg import fcn_surgery_rules as fcn_surgery_rules
 from jaxvision.weights.vgg import vgg_backbone_rules as vgg_backbone_rules
 from jaxvision.weights.vgg import vgg_classifier_rules as vgg_classifier_rules
 from jaxvision.weights.video_resnet import video_resnet_backbone_rules as video_resnet_backbone_rules

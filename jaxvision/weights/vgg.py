@@ -63,18 +63,3 @@ def vgg_classifier_rules(convolutions: Sequence[int], *, use_norm: bool = False)
         Rule(r"classifier\.3\.bias", "params/fc7/bias"),
         Rule(r"classifier\.6\.bias", "params/head/bias"),
     )
-
-
-def fcn_surgery_rules(convolutions: Sequence[int], *, use_norm: bool = False) -> tuple[Rule, ...]:
-    """Rules from torchvision's VGG to ``jaxvision.segmentation.FCN``: fc6 and fc7 become convolutions.
-
-    The same numbers read a 7x7 window instead of one flattened map (Long, Shelhamer, Darrell 2015,
-    section 3.1). ``classifier.6``, which scores ImageNet's classes, has no rule: ignore it.
-    """
-    return (
-        *vgg_backbone_rules(convolutions, use_norm=use_norm),
-        Rule(r"classifier\.0\.weight", "params/fc6/kernel", "linear_to_conv", _FLATTENED),
-        Rule(r"classifier\.3\.weight", "params/fc7/kernel", "linear_to_conv"),
-        Rule(r"classifier\.0\.bias", "params/fc6/bias"),
-        Rule(r"classifier\.3\.bias", "params/fc7/bias"),
-    )

@@ -92,7 +92,7 @@ def start_backbone(
 
 def starting_variables(
     name: str, fields: Mapping[str, Any], path: str, init: Callable[[jax.Array], Any], *, key: jax.Array
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, Preprocessing, str]:
     """Variables of a network from weights of all of it, or with a backbone from those of a classifier.
 
     Args:
@@ -104,7 +104,8 @@ def starting_variables(
       key: of the leaves that do not come from the file.
 
     Returns:
-      The variables, and lines that say what came from the file and how its images are prepared.
+      The variables, how the weights expect their images, and a line that says what came from the file; empty
+      if all of it did.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -113,23 +114,21 @@ def starting_variables(
     whole_error: ValueError | None = None
     trained = _network_of_run(path)
     if trained is not None and trained != find_entry(name).classifier:
-        return load(name, weights=path, key=key, **fields).variables, []
+        whole = load(name, weights=path, key=key, **fields)
+        return whole.variables, whole.preprocessing, ""
     if trained is None and find_entry(name).rules is not None:
         try:
-            return load(name, weights=path, key=key, **fields).variables, []
+            whole = load(name, weights=path, key=key, **fields)
+            return whole.variables, whole.preprocessing, ""
         except ValueError as error:
             whole_error = error
     try:
-        started = start_backbone(name, jax.jit(init)(key), weights=path)
+        started = start_backbone(name, jax.jit(init)(key), weights=path, backbone=fields.get("backbone", {}))
     except ValueError as error:
         if whole_error is None:
             raise
         raise ValueError(f"{error}. Nor are they weights of all of {name}: {whole_error}") from error
-    lines = [f"{path}: {started.summary}"]
-    usual, wanted = Preprocessing(), started.preprocessing
-    if (wanted.mean, wanted.std) != (usual.mean, usual.std):
-        lines.append(f"{path}: expects images with --data.mean {wanted.mean} and --data.std {wanted.std}")
-    return started.variables, lines
+    return started.variables, started.preprocessing, f"{path}: {started.summary}"
 
 
 def _network_of_run(path: str) -> str | None:

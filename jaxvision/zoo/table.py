@@ -1,6 +1,5 @@
 """Every network by name: ``zoo.create("fcn8s_vgg16", num_classes=21)``."""
 
-import ast
 import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -68,24 +67,6 @@ def create(name: str, **overrides: Any) -> nn.Module:
         return builder(**overrides)
     except TypeError as error:
         raise ValueError(f"{name}: {error}; got the overrides {sorted(overrides)}") from error
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """A field of a network as commands take it: ``FIELD=VALUE``, the value a Python literal or plain text.
-
-    Raises:
-      ValueError: for another form.
-
-    >>> parse_override("backbone={'output_stride': 8}")
-    ('backbone', {'output_stride': 8})
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text}: expected FIELD=VALUE, such as num_classes=10")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def find_entry(name: str) -> Entry:

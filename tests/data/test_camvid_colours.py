@@ -5,7 +5,8 @@ import pytest
 from oracles.annotation_files import write_array, write_photo
 from PIL import Image
 
-from jaxvision.data import CamVidColours, CamVidFolder, open_camvid
+from jaxvision.data import CAMVID_CLASSES, CAMVID_GROUPS, CamVidColours, CamVidFolder, open_camvid
+from jaxvision.pictures import camvid_palette
 
 COLOURS = {"Animal": (64, 128, 64), "Road": (128, 64, 128), "Void": (0, 0, 0), "Wall": (64, 192, 0)}
 COLOURED = np.array([[COLOURS["Wall"], COLOURS["Void"], COLOURS["Animal"], COLOURS["Road"]]], np.uint8)
@@ -117,3 +118,87 @@ def test_the_layout_of_segnet_is_still_read(tmp_path):
     assert isinstance(open_camvid(tmp_path, "train"), CamVidFolder)
     write_csv(tmp_path)
     assert isinstance(open_camvid(tmp_path, "train"), CamVidFolder)
+
+
+# The published table in its own order, with its colours.
+PUBLISHED = """\
+64 128 64 Animal
+192 0 128 Archway
+0 128 192 Bicyclist
+0 128 64 Bridge
+128 0 0 Building
+64 0 128 Car
+64 0 192 CartLuggagePram
+192 128 64 Child
+192 192 128 Column_Pole
+64 64 128 Fence
+128 0 192 LaneMkgsDriv
+192 0 64 LaneMkgsNonDriv
+128 128 64 Misc_Text
+192 0 192 MotorcycleScooter
+128 64 64 OtherMoving
+64 192 128 ParkingBlock
+64 64 0 Pedestrian
+128 64 128 Road
+128 128 192 RoadShoulder
+0 0 192 Sidewalk
+192 128 128 SignSymbol
+128 128 128 Sky
+64 128 192 SUVPickupTruck
+0 0 64 TrafficCone
+0 64 64 TrafficLight
+192 64 128 Train
+128 128 0 Tree
+192 128 192 Truck_Bus
+64 0 64 Tunnel
+192 192 0 VegetationMisc
+0 0 0 Void
+64 192 0 Wall"""
+INDEX_OF_GROUP = [
+    *(9, 1, 10, 1, 1, 8, 9, 9, 2, 7, 3, 3, 6, 10, 8, 4, 9, 3, 4, 4, 6, 0, 8, 2, 6, 8, 5, 8, 1, 5, 255, 1),
+]
+
+
+def write_published(root, *, names="ab"):
+    colours = np.array([[line.split()[:3] for line in PUBLISHED.splitlines()]], np.uint8)  # [1, 32, 3]
+    for name in names:
+        write_photo(root / "701_StillsRaw_full" / f"{name}.png", (1, 32))
+        write_array(root / "LabeledApproved_full" / f"{name}_L.png", colours)
+    (root / "label_colors.txt").write_text(PUBLISHED)
+
+
+def test_the_32_classes_become_the_11_that_are_scored(tmp_path):
+    write_published(tmp_path)
+    folder = open_camvid(tmp_path, "train", grouped=True)
+    assert folder.class_names == CAMVID_CLASSES
+    np.testing.assert_array_equal(folder[0]["mask"], [INDEX_OF_GROUP])
+    np.testing.assert_array_equal(folder.palette, camvid_palette())
+    assert tuple(CAMVID_GROUPS) == CAMVID_CLASSES
+    grouped = [name for names in CAMVID_GROUPS.values() for name in names]
+    assert sorted([*grouped, "Void"]) == sorted(line.split()[3] for line in PUBLISHED.splitlines())
+    assert open_camvid(tmp_path, "train").num_classes == 31
+
+
+def test_groups_of_another_table_are_refused(parts):
+    with (parts / "class_dict.csv").open("a") as file:
+        file.write("\nHouse,1,2,3\n")
+    with pytest.raises(ValueError, match=r"House in the table of classes: none of CamVid's"):
+        open_camvid(parts, "train", grouped=True)
+
+
+def test_masks_of_indices_are_grouped_already(tmp_path):
+    write_photo(tmp_path / "train" / "a.png", (1, 4))
+    write_array(tmp_path / "trainannot" / "a.png", np.zeros((1, 4), np.uint8))
+    (tmp_path / "train.txt").write_text("a")
+    assert open_camvid(tmp_path, "train", grouped=True).class_names == CAMVID_CLASSES
+
+
+def test_the_share_to_validate_on_follows_the_options(whole):
+    parts = [open_camvid(whole, part, val_fraction=0.5) for part in ("train", "val")]
+    assert [len(part) for part in parts] == [3, 3]
+    others = {open_camvid(whole, "val", val_fraction=0.5, seed=seed).names for seed in range(5)}
+    assert len(others) > 1
+    (whole / "test.txt").write_text("p3\np1")
+    train, val = (open_camvid(whole, part, val_fraction=0.5).names for part in ("train", "val"))
+    assert (len(train), len(val)) == (2, 2)
+    assert not {"p3", "p1"} & {*train, *val}

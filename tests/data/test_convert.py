@@ -15,8 +15,9 @@ from oracles.annotation_files import (
 )
 from PIL import Image
 
-from jaxvision.data import ImageMaskFolder, VOCSegmentation
+from jaxvision.data import CAMVID_CLASSES, ImageMaskFolder, VOCSegmentation
 from jaxvision.data.convert import main
+from jaxvision.pictures import camvid_palette
 
 
 def test_a_labelme_folder_becomes_voc(tmp_path, capsys):
@@ -78,6 +79,54 @@ def test_the_colours_of_camvid(tmp_path):
     assert main(["camvid", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     with Image.open(tmp_path / "out" / "SegmentationClass" / "val.png") as picture:
         assert picture.convert("RGB").getpixel((0, 0)) == (9, 9, 9)
+
+
+def write_plain(root, masks):
+    for name, value in masks.items():
+        write_photo(root / "images" / f"{name}.png")
+        write_array(root / "masks" / f"{name}.png", np.full((24, 32), value, np.uint8))
+    (root / "classes.txt").write_text("sky\nroad\n")
+
+
+def test_a_test_part_is_kept_and_what_was_written_is_counted(tmp_path, capsys):
+    write_plain(tmp_path / "in", dict.fromkeys("abcdef", 1))
+    for part, names in {"train": "a\nb", "val": "c\nd", "test": "e\nf"}.items():
+        (tmp_path / "in" / f"{part}.txt").write_text(names)
+    (tmp_path / "in" / "masks" / "d.png").write_bytes(b"broken")
+    arguments = ["folder", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--skip-broken"]
+    assert main(arguments) == 0
+    assert "voc layout of 2 train, 1 val, 2 test images" in capsys.readouterr().out
+    for part, names in {"train": ("a", "b"), "val": ("c",), "test": ("e", "f")}.items():
+        assert VOCSegmentation(tmp_path / "out", part, class_names=["sky", "road"]).names == names
+    # And from there, with its test part, once more.
+    assert main(["voc", str(tmp_path / "out"), "--out", str(tmp_path / "plain"), "--layout", "folder"]) == 0
+    assert "folder layout of 2 train, 1 val, 2 test images" in capsys.readouterr().out
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_masks_of_0_and_255_are_noticed_and_nothing_is_written(tmp_path, capsys):
+    write_plain(tmp_path / "in", {"a": 0, "b": 255, "c": 0, "d": 255})
+    arguments = ["folder", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    assert "all masks hold nothing but 0 and 255, and 255 is void" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["in"]
+    write_array(tmp_path / "in" / "masks" / "a.png", np.ones((24, 32), np.uint8))
+    assert main(arguments) == 0
+
+
+def test_camvid_in_its_11_classes(tmp_path):
+    for part in ("train", "val"):
+        write_photo(tmp_path / "in" / part / f"{part}.png", (1, 3))
+        colours = np.array([[[64, 0, 128], [192, 128, 192], [5, 5, 5]]], np.uint8)
+        write_array(tmp_path / "in" / f"{part}_labels" / f"{part}_L.png", colours)
+    (tmp_path / "in" / "class_dict.csv").write_text("name,r,g,b\nCar,64,0,128\nTruck_Bus,192,128,192\n")
+    arguments = ["camvid", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--grouped"]
+    assert main(arguments) == 1  # (5, 5, 5) is in no table
+    assert main([*arguments, "--unlisted-is-void"]) == 0
+    assert (tmp_path / "out" / "class_names.txt").read_text().split() == list(CAMVID_CLASSES)
+    with Image.open(tmp_path / "out" / "SegmentationClass" / "val.png") as picture:
+        assert np.asarray(picture).tolist() == [[8, 8, 255]]
+        assert picture.convert("RGB").getpixel((0, 0)) == tuple(camvid_palette()[8])
 
 
 def test_one_image_in_both_parts_is_an_error(tmp_path, capsys):

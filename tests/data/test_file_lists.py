@@ -1,6 +1,6 @@
 import pytest
 
-from jaxvision.data.file_lists import Problems, files_by_stem, hash_split, read_lines
+from jaxvision.data.file_lists import Problems, files_by_stem, hash_split, names_of_part, read_lines
 
 
 def test_lines_are_stripped_and_blank_ones_passed_over(tmp_path):
@@ -44,3 +44,29 @@ def test_the_split_takes_names_that_are_no_unicode():
     names = ["a\udcff", "b"]
     parts = [hash_split(names, split, val_fraction=0.5, seed=0) for split in ("train", "val")]
     assert sorted(parts[0] + parts[1]) == sorted(names)
+
+
+ALL = [f"n{number}" for number in range(10)]
+
+
+def test_parts_are_disjoint_and_complete_whatever_is_listed(tmp_path):
+    def parts(*names, **lists):
+        for name in ("train", "val", "test"):
+            (tmp_path / f"{name}.txt").unlink(missing_ok=True)
+        for name, listed in lists.items():
+            (tmp_path / f"{name}.txt").write_text("\n".join(listed))
+        found = [names_of_part(tmp_path, part, ALL, val_fraction=0.25, seed=0) for part in names]
+        assert len({name for part in found for name in part}) == sum(map(len, found))
+        return found
+
+    by_hash = [hash_split(ALL, split, val_fraction=0.25, seed=0) for split in ("train", "val")]
+    assert parts("train", "val") == by_hash
+    train, val, test = parts("train", "val", "test", test=ALL[:3])
+    assert (len(train), len(val), test) == (5, 2, ALL[:3])
+    train, val = parts("train", "val", train=ALL[:8])
+    assert (len(train), len(val)) == (6, 2)
+    assert {*train, *val} == {*ALL[:8]}
+    assert parts("train", "val", "test", val=ALL[:2], test=ALL[2:4]) == [ALL[4:], ALL[:2], ALL[2:4]]
+    assert parts("train", "val", train=ALL[:3], val=ALL[5:6]) == [ALL[:3], ALL[5:6]]
+    with pytest.raises(ValueError, match=r"got 'test', expected .* another split needs a list"):
+        parts("test")

@@ -11,14 +11,17 @@ from oracles.annotation_files import (
     write_photo,
 )
 
+from jaxvision import pictures
 from jaxvision.data import (
     ADE20K_CLASSES,
     CITYSCAPES_CLASSES,
     VOC_CLASSES,
     FormatOptions,
     SegmentationFormat,
+    has_test_part,
     open_parts,
     open_split,
+    palette_of,
     without_broken,
 )
 
@@ -76,7 +79,9 @@ def write_all(kind, root):
 @pytest.mark.parametrize("kind", typing.get_args(SegmentationFormat))
 def test_every_format_opens_by_its_name(tmp_path, kind):
     write_all(kind, tmp_path)
-    train, val = open_parts(kind, tmp_path, FormatOptions())
+    parts = open_parts(kind, tmp_path, FormatOptions())
+    assert list(parts) == ["train", "val"]
+    train, val = parts.values()
     assert len(train) > 0
     assert len(val) > 0
     assert train.class_names == val.class_names
@@ -95,9 +100,12 @@ def test_every_format_opens_by_its_name(tmp_path, kind):
 
 def test_the_split_of_labelme_follows_the_options(tmp_path):
     write_labelme(tmp_path, 10)
-    sizes = [len(part) for part in open_parts("labelme", tmp_path, FormatOptions(val_fraction=0.4))]
+    sizes = [len(part) for part in open_parts("labelme", tmp_path, FormatOptions(val_fraction=0.4)).values()]
     assert sizes == [6, 4]
-    first, second = (open_parts("labelme", tmp_path, FormatOptions(seed=seed))[1].names for seed in (0, 1))
+    first, second = (
+        open_parts("labelme", tmp_path, FormatOptions(seed=seed), parts=["val"])["val"].names
+        for seed in (0, 1)
+    )
     assert first != second
     assert len(open_split("labelme", tmp_path, None, FormatOptions())) == 10
 
@@ -107,20 +115,20 @@ def test_names_by_a_file(tmp_path):
     labels.write_text("p\nq\n")
     options = FormatOptions(labels=labels)
     write_plain(tmp_path / "plain")
-    assert open_parts("folder", tmp_path / "plain", options)[0].class_names == ("p", "q")
+    assert open_parts("folder", tmp_path / "plain", options)["train"].class_names == ("p", "q")
     write_voc(tmp_path / "voc")
-    assert open_parts("voc", tmp_path / "voc", options)[0].class_names == ("p", "q")
+    assert open_parts("voc", tmp_path / "voc", options)["train"].class_names == ("p", "q")
     (tmp_path / "voc" / "class_names.txt").write_text("own\n")
-    assert open_parts("voc", tmp_path / "voc", FormatOptions())[0].class_names == ("own",)
+    assert open_parts("voc", tmp_path / "voc", FormatOptions())["train"].class_names == ("own",)
 
 
 def test_options_that_do_not_fit(tmp_path):
     labels = FormatOptions(labels=tmp_path)
-    with pytest.raises(ValueError, match="labels: cityscapes has classes of its own"):
+    with pytest.raises(ValueError, match="labels: only labelme and folder and voc can have it"):
         open_parts("cityscapes", tmp_path, labels)
-    with pytest.raises(ValueError, match="annotations: 'stuff' is COCO's, and this is voc"):
+    with pytest.raises(ValueError, match="annotations: only coco can have it, and this is voc; leave it out"):
         open_parts("voc", tmp_path, FormatOptions(annotations="stuff"))
-    with pytest.raises(ValueError, match="coarse: only cityscapes has"):
+    with pytest.raises(ValueError, match="coarse: only cityscapes can have it"):
         open_parts("coco", tmp_path, FormatOptions(coarse=True))
     with pytest.raises(ValueError, match="labelme has no part 'val'"):
         open_split("labelme", tmp_path, "val", FormatOptions())
@@ -150,3 +158,88 @@ def test_broken_records_are_left_out(tmp_path):
         (tmp_path / f"a{number}.jpg").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"(?s)no record left of 3.*a1\.jpg"):
         without_broken(source)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("voc", {"unlabelled": "void"}),
+        ("camvid", {"drawn": True}),
+        ("folder", {"grouped": True}),
+        ("cityscapes", {"unlisted_is_void": True}),
+    ],
+)
+def test_each_option_is_of_its_formats(tmp_path, kind, options):
+    with pytest.raises(ValueError, match=rf"{next(iter(options))}: only \w+ can have it, and this is {kind}"):
+        open_parts(kind, tmp_path, FormatOptions(**options))
+
+
+def test_options_reach_their_readers(tmp_path):
+    write_labelme(tmp_path / "labelme", 4)
+    void = open_split("labelme", tmp_path / "labelme", None, FormatOptions(unlabelled="void"))
+    assert void.class_names == ("car", "road")
+    assert (void[0]["mask"] == 255).any()
+    write_cityscapes(tmp_path / "city")
+    drawn = open_split("cityscapes", tmp_path / "city", "train", FormatOptions(drawn=True))
+    assert drawn.pairs[0][2].name.endswith("_polygons.json")
+    for part in ("train", "val"):
+        write_photo(tmp_path / "camvid" / part / f"{part}.png")
+        write_photo(tmp_path / "camvid" / f"{part}_labels" / f"{part}.png", grey=9)
+    (tmp_path / "camvid" / "class_dict.csv").write_text("name,r,g,b\nSky,1,2,3\n")
+    with pytest.raises(ValueError, match="colours that are not in the table"):
+        open_split("camvid", tmp_path / "camvid", "val", FormatOptions())[0]
+    loose = open_split(
+        "camvid", tmp_path / "camvid", "val", FormatOptions(unlisted_is_void=True, grouped=True)
+    )
+    assert (loose[0]["mask"] == 255).all()
+    assert loose.num_classes == 11
+
+
+def test_a_test_part_with_masks_is_found_and_opened(tmp_path):
+    for kind in typing.get_args(SegmentationFormat):
+        assert not has_test_part(kind, tmp_path / "absent")
+    write_voc(tmp_path / "voc")
+    lists = tmp_path / "voc" / "ImageSets" / "Segmentation"
+    (lists / "test.txt").write_text("c\n")
+    assert not has_test_part("voc", tmp_path / "voc")  # as of VOC 2012, whose masks are not published
+    write_photo(tmp_path / "voc" / "JPEGImages" / "c.jpg")
+    write_array(tmp_path / "voc" / "SegmentationClass" / "c.png", ZEROS)
+    write_plain(tmp_path / "plain")
+    (tmp_path / "plain" / "test.txt").write_text("b")
+    for name, part in (("d", "images"), ("d", "masks")):
+        write_array(tmp_path / "plain" / part / f"{name}.png", ZEROS)
+    write_camvid(tmp_path / "camvid")
+    write_photo(tmp_path / "camvid" / "test" / "t.png")
+    write_array(tmp_path / "camvid" / "testannot" / "t.png", ZEROS)
+    (tmp_path / "camvid" / "test.txt").write_text("t")
+    for kind, root, name in (("voc", "voc", "c"), ("folder", "plain", "b"), ("camvid", "camvid", "t")):
+        parts = open_parts(kind, tmp_path / root, FormatOptions())
+        assert list(parts) == ["train", "val", "test"]
+        assert parts["test"].names == (name,)
+        assert name == "t" or not {name} & {*parts["train"].names, *parts["val"].names}
+        assert list(open_parts(kind, tmp_path / root, FormatOptions(), parts=["test"])) == ["test"]
+    (tmp_path / "colours" / "test_labels").mkdir(parents=True)
+    assert has_test_part("camvid", tmp_path / "colours")
+    write_labelme(tmp_path / "labelme", 3)
+    with pytest.raises(ValueError, match="labelme has no part 'test'"):
+        open_parts("labelme", tmp_path / "labelme", FormatOptions(), parts=["test"])
+
+
+def test_one_part_is_opened_without_the_others(tmp_path):
+    write_camvid(tmp_path)
+    (tmp_path / "train.txt").write_text("missing")
+    assert list(open_parts("camvid", tmp_path, FormatOptions(), parts=["val"])) == ["val"]
+    with pytest.raises(ValueError, match="missing"):
+        open_parts("camvid", tmp_path, FormatOptions())
+
+
+def test_colours_by_format(tmp_path):
+    np.testing.assert_array_equal(palette_of("labelme"), pictures.voc_palette())
+    np.testing.assert_array_equal(palette_of("digits"), pictures.digit_scenes_palette())
+    np.testing.assert_array_equal(palette_of("cityscapes", root=tmp_path), pictures.cityscapes_palette())
+    np.testing.assert_array_equal(palette_of("camvid", root=tmp_path), pictures.camvid_palette())
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nVoid,7,7,7\nSky,1,2,3\n")
+    assert palette_of("camvid", root=tmp_path)[:2].tolist() == [[1, 2, 3], [0, 0, 0]]
+    np.testing.assert_array_equal(
+        palette_of("camvid", root=tmp_path, grouped=True), pictures.camvid_palette()
+    )

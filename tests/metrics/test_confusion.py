@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from jaxvision.metrics import confusion_matrix
+from jaxvision.metrics import confusion, confusion_matrix
 from jaxvision.metrics.confusion import product_counts, scatter_counts
 
 count = jax.jit(confusion_matrix, static_argnums=2, static_argnames="ignore_index")
@@ -96,6 +96,28 @@ def test_a_product_counts_more_than_a_float_can() -> None:
     size = 2**24 + 3
     ones = jnp.zeros(size, jnp.int32)
     assert jax.jit(product_counts, static_argnames="num_classes")(ones, ones, num_classes=1).item() == size
+
+
+def test_products_are_taken_in_turns() -> None:
+    """Of 2,000,000 elements and 150 classes the one-hot matrices alone would be 600 MB each."""
+    elements = jax.ShapeDtypeStruct((2_000_000,), jnp.int32)
+    compiled = jax.jit(product_counts, static_argnames="num_classes").lower(
+        elements, elements, num_classes=150
+    )
+    used = compiled.compile().memory_analysis().temp_size_in_bytes
+    assert used < 300e6  # a CPU widens a turn's matrices of 2 x 32 MiB to float32
+
+
+def test_turns_add_up(monkeypatch) -> None:
+    monkeypatch.setattr(confusion, "_BLOCK", 16)
+    monkeypatch.setattr(confusion, "_HELD", 150)  # three blocks of 16 elements and 3 classes at once
+    truth, guess = np.random.default_rng(0).integers(0, 4, (2, 165)).astype(np.int32)
+    guess[truth == 3] = 3
+    truth[guess == 3] = 3
+    found = jax.jit(lambda y, p: product_counts(y, p, num_classes=3))(truth, guess)
+    kept = truth < 3
+    expected = sklearn_metrics.confusion_matrix(truth[kept], guess[kept], labels=range(3))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_one_matrix_an_image() -> None:

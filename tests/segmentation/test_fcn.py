@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from oracles.network_cases import CASES, check_against, recorded, seeded_state_dict
 
-from jaxvision.backbones import VGG, vgg
+from jaxvision.backbones import VGG
 from jaxvision.core import flatten_paths, unflatten_paths
 from jaxvision.layers import ConvTranspose, bilinear_kernel
-from jaxvision.segmentation import FCN, bilinear_upsample, initialise_from_classifier
+from jaxvision.segmentation import FCN, bilinear_upsample
 
 FCN_CASES = [name for name, case in CASES.items() if case.family == "fcn"]
 
@@ -141,44 +141,3 @@ def test_second_call_does_not_retrace():
 def test_wrong_input_raises(fields, images, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(functools.partial(narrow(**fields).init, train=False), jax.random.key(0), images)
-
-
-def surgery_case():
-    """A VGG-11 source of torchvision's names, and FCN variables with marked score layers."""
-    model = FCN(vgg("vgg11", features=(2, 2, 3, 3, 4)), 5, hidden=6)
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes_of(model))
-    shapes, channels, index = {}, 3, 0
-    for count, width in zip((1, 1, 2, 2, 2), (2, 2, 3, 3, 4), strict=True):
-        for _ in range(count):
-            shapes[f"features.{index}"] = (width, channels, 3, 3)
-            channels, index = width, index + 2
-        index += 1
-    shapes |= {"classifier.0": (6, 4 * 49), "classifier.3": (6, 6), "classifier.6": (10, 6)}
-    source = {f"{key}.weight": rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
-    source |= {
-        f"{key}.bias": rng.standard_normal(shape[0]).astype(np.float32) for key, shape in shapes.items()
-    }
-    return variables, source
-
-
-def test_surgery_turns_fully_connected_layers_into_convolutions():
-    variables, source = surgery_case()
-    params = initialise_from_classifier(variables, source, variant="vgg11")["params"]
-    window = np.random.default_rng(1).standard_normal((4, 7, 7)).astype(np.float32)  # [C, H, W]
-    linear = source["classifier.0.weight"] @ window.reshape(-1)
-    convolved = np.einsum("chw,hwco->o", window, params["fc6"]["kernel"])
-    np.testing.assert_allclose(convolved, linear, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(params["fc7"]["kernel"][0, 0], source["classifier.3.weight"].T)
-    np.testing.assert_array_equal(params["backbone"]["stage5_conv2"]["bias"], source["features.18.bias"])
-    np.testing.assert_array_equal(params["score_fc7"]["kernel"], 0.5)
-    np.testing.assert_array_equal(params["upsample_pool4"]["kernel"], 0.5)
-    assert jax.tree.structure(params) == jax.tree.structure(variables["params"])
-
-
-def test_surgery_refuses_weights_of_another_variant():
-    variables, source = surgery_case()
-    with pytest.raises(ValueError, match=r"source key 'features\.\d+\.weight'"):
-        initialise_from_classifier(variables, source, variant="vgg16")
-    with pytest.raises(ValueError, match="unknown VGG variant 'vgg12'"):
-        initialise_from_classifier(variables, source, variant="vgg12")

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from oracles.network_cases import NARROW, VGG11, assert_close, recorded, seeded_state_dict
+from oracles.network_cases import NARROW, VGG11, assert_close, recorded
 from oracles.segnets_cases import CASES, check_segnet, deconvnet_rules, segnet_rules
 
 from jaxvision import zoo
 from jaxvision.backbones import VGG, vgg
 from jaxvision.core import count_parameters, flatten_paths
 from jaxvision.ops import max_pool_with_indices
-from jaxvision.segmentation import DeconvNet, SegNet, SegNetBasic, initialise_from_classifier
+from jaxvision.segmentation import DeconvNet, SegNet, SegNetBasic, take_from_classifier
 from jaxvision.segmentation.resolution import unpool_pairs
 from jaxvision.weights import BOOKKEEPING, convert
 
@@ -294,44 +294,21 @@ def test_one_vector_of_one_image_has_no_variance():
         jax.eval_shape(run, shapes_of(model)[1], jnp.zeros((1, 64, 64, 3)))
 
 
-def vgg_source(*, classes=10, hidden=6):
-    """A VGG-11 with batch normalisation in torchvision's names and NARROW widths."""
-    shapes, channels, index = {}, 3, 0
-    for count, width in zip(VGG11, NARROW, strict=True):
-        for _ in range(count):
-            shapes |= {
-                f"features.{index}.weight": (width, channels, 3, 3),
-                f"features.{index}.bias": (width,),
-            }
-            norm = f"features.{index + 1}"
-            shapes |= {
-                f"{norm}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")
-            }
-            shapes[f"{norm}.num_batches_tracked"] = ()
-            channels, index = width, index + 3
-        index += 1
-    dense = {"0": (hidden, 49 * NARROW[-1]), "3": (hidden, hidden), "6": (classes, hidden)}
-    shapes |= {f"classifier.{key}.weight": shape for key, shape in dense.items()}
-    shapes |= {f"classifier.{key}.bias": shape[:1] for key, shape in dense.items()}
-    return seeded_state_dict(shapes)
-
-
 @pytest.mark.parametrize("name", ["segnet", "deconvnet"])
-def test_a_published_vgg_starts_the_encoder_alone(name):
+def test_a_vgg_classifier_starts_the_encoder_alone(name):
     body = vgg("vgg11_bn", features=NARROW)
     model = SegNet(body, 5) if name == "segnet" else DeconvNet(body, 5, hidden=6)
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes_of(model)[1])
-    source = vgg_source()
-    started = initialise_from_classifier(variables, source, variant="vgg11_bn")
+    classifier = zoo.create("vgg11_bn", num_classes=10, hidden=6, backbone={"features": NARROW})
+    source = some_variables(classifier)
+    started, taken = take_from_classifier(variables, source)
     assert jax.tree.structure(started) == jax.tree.structure(variables)
-    flat = flatten_paths(started)
-    expected = source["features.4.weight"].transpose(2, 3, 1, 0)
-    np.testing.assert_array_equal(flat["params/backbone/stage2_conv1/kernel"], expected)
-    mean = flat["batch_stats/backbone/stage5_norm2/mean"]
-    np.testing.assert_array_equal(mean, source["features.26.running_mean"])
-    replaced = {path for path, leaf in flat.items() if np.any(np.asarray(leaf) != 0.5)}
+    flat, found = flatten_paths(started), flatten_paths(source)
     dense = {"params/fc6/kernel", "params/fc6/bias", "params/fc7/kernel", "params/fc7/bias"}
-    assert {path for path in replaced if "/backbone/" not in path} == (dense & flat.keys())
-    assert {path for path in flat if "/backbone/" in path} <= replaced
-    with pytest.raises(ValueError, match=r"source key 'features\.\d+\.\w+'"):
-        initialise_from_classifier(variables, source, variant="vgg16_bn")
+    assert set(taken) == {path for path in flat if "/backbone/" in path} | (dense & flat.keys())
+    for path, leaf in flat.items():
+        expected = np.reshape(found[path], leaf.shape) if path in taken else np.full(leaf.shape, 0.5)
+        np.testing.assert_array_equal(leaf, expected)
+    deeper = some_variables(zoo.create("vgg16_bn", num_classes=10, hidden=6, backbone={"features": NARROW}))
+    with pytest.raises(ValueError, match=r"absent in the network, one of \d+ leaves that differ"):
+        take_from_classifier(variables, deeper)

@@ -6,7 +6,7 @@ import pytest
 
 from jaxvision import zoo
 from jaxvision.layers import BatchNorm
-from jaxvision.tasks.networks import apply_in_training, check_output, initial_variables, layer_order
+from jaxvision.tasks.networks import apply_in_training, initial_variables, layer_order, score_shape
 
 
 class Body(nn.Module):
@@ -88,6 +88,22 @@ def test_layers_of_a_resnet_and_of_a_u_net():
 
 
 def test_another_kind_of_network_is_refused():
-    check_output(zoo.create("resnet18", num_classes=3), "resnet18", (32, 32), axes="N K", remedy="")
+    assert score_shape(
+        zoo.create("resnet18", num_classes=3), "resnet18", (32, 32), axes="N K", remedy=""
+    ) == (
+        1,
+        3,
+    )
+    unet = zoo.create("unet", features=(4, 8))
     with pytest.raises(ValueError, match=r"unet gives \[1, 16, 16, 2\] .* expected \[N, K\]; take another"):
-        check_output(zoo.create("unet", features=(4, 8)), "unet", (16, 16), axes="N K", remedy="take another")
+        score_shape(unet, "unet", (16, 16), axes="N K", remedy="take another")
+
+
+def test_scores_of_variables_that_are_there():
+    model = zoo.create("unet", num_classes=3, features=(2,))
+    variables = jax.eval_shape(lambda key: initial_variables(model, key, (8, 8)), jax.random.key(0))
+    shape = score_shape(model, "unet", (8, 12), axes="N H W K", remedy="", variables=variables)
+    assert shape == (1, 8, 12, 3)
+    smaller = model.clone(padding="valid")
+    with pytest.raises(ValueError, match=r"\[1, 4, 8, 3\] for an image of 8 x 12"):
+        score_shape(smaller, "unet", (8, 12), axes="N H W K", remedy="", variables=variables)

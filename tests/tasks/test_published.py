@@ -1,9 +1,6 @@
-import jax
-import jax.numpy as jnp
 import pytest
 
-from jaxvision.segmentation import UNet
-from jaxvision.tasks.published import check_filled, names_of_classes, score_shape
+from jaxvision.tasks.published import check_filled, names_of_classes
 
 
 def test_names_come_from_the_file_else_from_what_is_known(tmp_path):
@@ -27,19 +24,3 @@ def test_leaves_that_no_file_gave_are_refused():
         ValueError, match=r"a\.pth: has another number of classes .* leave head/bias untrained"
     ):
         check_filled("a.pth", ("head/bias", "head/kernel"))
-
-
-def test_a_network_for_another_task_is_named():
-    model = UNet(3, features=(2,), dropout_rate=0.0)
-    variables = jax.eval_shape(
-        lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), jax.random.key(0)
-    )
-    shape = score_shape(model, variables, "unet", (8, 12), axes="N H W K", remedy="")
-    assert shape == (1, 8, 12, 3)
-    with pytest.raises(
-        ValueError, match=r"unet gives \[1, 8, 12, 3\] for an image of 8 x 12, expected \[N, K\]; no"
-    ):
-        score_shape(model, variables, "unet", (8, 12), axes="N K", remedy="no")
-    smaller = UNet(3, features=(2,), padding="valid", dropout_rate=0.0)
-    with pytest.raises(ValueError, match=r"\[1, 4, 8, 3\] for an image of 8 x 12"):
-        score_shape(smaller, variables, "unet", (8, 12), axes="N H W K", remedy="")

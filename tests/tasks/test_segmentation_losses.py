@@ -10,7 +10,7 @@ from jaxvision import losses
 from jaxvision.data import ClassCounts
 from jaxvision.ops import signed_class_distances
 from jaxvision.tasks import LOSS_NAMES, SegmentationLossOptions, segmentation_loss
-from jaxvision.tasks.segmentation_losses import weigh_classes
+from jaxvision.tasks.segmentation_losses import resolve_class_weights, weigh_classes
 from jaxvision.training.config import config_from_dict, config_to_dict
 
 K = 4
@@ -134,15 +134,22 @@ def test_a_rule_becomes_numbers_that_a_file_keeps():
     seen = []
     resolved = options.resolved(SOURCE, progress=lambda done, total: seen.append(done))
     assert seen == [1, 2, 3]
-    np.testing.assert_allclose(resolved.class_weights, [21 / (2 * 17), 21 / (2 * 4), 0.0], atol=1e-6)
-    assert resolved.resolved(SOURCE) is resolved
+    np.testing.assert_allclose(resolved.counted_weights, [21 / (2 * 17), 21 / (2 * 4), 0.0], atol=1e-6)
+    assert resolved.class_weights == "inverse"
+    assert resolved.resolved(SOURCE) == resolved
+    other = _Source([{"mask": np.array([[0, 1, 2, 2]], np.uint8)}])
+    np.testing.assert_allclose(resolved.resolved(other).counted_weights, [4 / 3, 4 / 3, 4 / 6], atol=1e-6)
+    assert resolve_class_weights(resolved, other, resumed=True) is resolved
+    assert resolve_class_weights(resolved, other, resumed=False) == resolved.resolved(other)
+    without = dataclasses.replace(resolved, class_weights=None)
+    assert resolve_class_weights(without, other, resumed=False).counted_weights is None
     assert config_from_dict(SegmentationLossOptions, config_to_dict(resolved)) == resolved
     assert config_from_dict(SegmentationLossOptions, config_to_dict(options)) == options
     few = dataclasses.replace(options, class_weight_images=1).resolved(SOURCE)
-    np.testing.assert_allclose(few.class_weights, [7 / (2 * 5), 7 / (2 * 2), 0.0], atol=1e-6)
+    np.testing.assert_allclose(few.counted_weights, [7 / (2 * 5), 7 / (2 * 2), 0.0], atol=1e-6)
     logits, labels = jnp.zeros((1, 1, 2, 3)), jnp.array([[[0, 1]]])
     term = resolved.build(3)(logits, labels, jnp.ones(1, bool))["cross_entropy"]
-    np.testing.assert_allclose(term.weight, sum(resolved.class_weights), rtol=1e-6)
+    np.testing.assert_allclose(term.weight, sum(resolved.counted_weights), rtol=1e-6)
 
 
 def test_every_rule_takes_its_counts():

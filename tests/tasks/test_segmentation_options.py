@@ -7,6 +7,7 @@ from PIL import Image
 
 from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
 from jaxvision.tasks import SegmentationData
+from jaxvision.weights import Preprocessing
 
 
 def test_digits_have_three_disjoint_parts():
@@ -128,3 +129,49 @@ def test_options_reach_the_readers(tmp_path):
         dataclasses.replace(data, annotations="stuff").open_sources()
     with pytest.raises(ValueError, match="coarse: only cityscapes"):
         dataclasses.replace(data, coarse=True).open_sources()
+
+
+def test_one_part_is_opened_alone(tmp_path):
+    (tmp_path / "classes.txt").write_text("sky\nground\n")
+    for number in range(4):
+        write_photo(tmp_path / "images" / f"{number}.png")
+        write_array(tmp_path / "masks" / f"{number}.png", np.ones((24, 32), np.uint8))
+    for part, names in {"train": "0\nabsent", "val": "2", "test": "3"}.items():
+        (tmp_path / f"{part}.txt").write_text(names)
+    data = SegmentationData(source="folder", root=tmp_path)
+    source, part = data.open_part("test")
+    assert (source.names, part) == (("3",), "test")
+    with pytest.raises(ValueError, match="absent"):
+        data.open_part("train")
+    (tmp_path / "test.txt").unlink()
+    source, part = data.open_part("test")
+    assert (source.names, part) == (("2",), "val")
+    scenes, part = SegmentationData(eval_scenes=3).open_part("test")
+    assert (scenes.split, len(scenes), part) == ("test", 3, "test")
+    with pytest.raises(ValueError, match=r"needs --data\.root"):
+        SegmentationData(source="voc").open_part("test")
+
+
+def test_images_are_normalised_as_the_weights_expect_unless_it_is_said():
+    expected = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    data = SegmentationData(size=(8, 12))
+    assert data.normalize().mean == pytest.approx((0.485, 0.456, 0.406))
+    resolved = data.resolved(expected)
+    assert (resolved.mean, resolved.std) == (expected.mean, expected.std)
+    record = {"image": np.full((8, 12, 3), 255, np.uint8), "mask": np.zeros((8, 12), np.uint8)}
+    seen = resolved.eval_transform()(record, np.random.default_rng(0))["image"]
+    np.testing.assert_allclose(seen[0, 0], [0.5 / 0.1, 0.6 / 0.2, 0.7 / 0.3], rtol=1e-5)
+    said = dataclasses.replace(data, mean=(0.0, 0.0, 0.0)).resolved(expected)
+    assert (said.mean, said.std) == ((0.0, 0.0, 0.0), expected.std)
+    assert said.resolved(Preprocessing()) == said  # a resumed run keeps what it has
+    saved = resolved.preprocessing()
+    assert (saved.size, saved.mean, saved.std) == ((8, 12), expected.mean, expected.std)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [Preprocessing(channel_order="bgr"), Preprocessing(frames=8), Preprocessing(mean=(0.5,), std=(1.0,))],
+)
+def test_weights_of_other_inputs_are_refused(expected):
+    with pytest.raises(ValueError, match=r"images are prepared as \[H, W, 3\] in rgb"):
+        SegmentationData().resolved(expected)

@@ -308,12 +308,24 @@ def test_a_head_of_as_many_but_other_classes_is_kept_and_named(script, run, caps
         (["--folds", "1000"], "expected at least 1000 members of each class"),
         (["--run.devices", "64"], "this machine has"),
         (["--model.weights", "absent.safetensors"], "absent.safetensors"),
+        (["--model.set", "depth=3"], "--set depth: cifar_resnet20 has no such field"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_folder(script, tmp_path, more, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         script.main(_options(tmp_path, "wrong", *more))
     assert not (tmp_path / "wrong").exists()
+
+
+def test_other_fields_of_the_network_are_set(script):
+    words = ("backbone={'features': (4, 8, 8)}", "dropout_rate=0.5")
+    options = script.ModelOptions(blocks=(1, 1, 1), dropout=0.1, set=words)
+    assert options.overrides() == {
+        "backbone": {"blocks": (1, 1, 1), "features": (4, 8, 8)},
+        "dropout_rate": 0.5,
+    }
+    model = script.build_model(options, 3)
+    assert (model.backbone.features, model.backbone.blocks, model.dropout_rate) == ((4, 8, 8), (1, 1, 1), 0.5)
 
 
 def test_a_network_for_pixels_is_refused(script, tmp_path):

@@ -67,15 +67,17 @@ def test_published_weights_of_the_network_or_of_its_classifier_start_a_run(scrip
     task = segmentation_task(model, loss, num_classes=4, image_size=(32, 32))
     for path, kernel in zip((whole, body), kernels, strict=True):
         options = script.ModelOptions(name=NAME, weights=str(path))
-        params = script.initial_variables(options, 4, task, None, seed=0)["params"]
+        variables, expected = script.initial_variables(options, 4, task, None, seed=0)
+        assert expected == zoo.find_entry(NAME if path == whole else "mobilenet_v3_large").preprocessing
+        params = variables["params"]
         np.testing.assert_array_equal(params["backbone"]["head_conv"]["conv"]["kernel"], kernel)
         assert params["head"]["kernel"].shape == (1, 1, 128, 4)
         shown = capsys.readouterr().out
         assert ("leaves of mobilenet_v3_large start backbone; " in shown) == (path == body)
     # The finer map's convolution is the whole network's, or a new one.
+    options = script.ModelOptions(name=NAME, weights=str(whole))
+    variables, _ = script.initial_variables(options, 21, task, None, seed=0)
     np.testing.assert_array_equal(
-        script.initial_variables(script.ModelOptions(name=NAME, weights=str(whole)), 21, task, None, seed=0)[
-            "params"
-        ]["skip_head"]["kernel"],
+        variables["params"]["skip_head"]["kernel"],
         sources[0]["classifier.low_classifier.weight"].transpose(2, 3, 1, 0),
     )

@@ -24,10 +24,17 @@ from PIL import Image
 
 from jaxvision import zoo
 from jaxvision.tasks import segmentation_task
-from jaxvision.tasks.segmentation_losses import resolve_class_weights
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
+from jaxvision.weights import (
+    Preprocessing,
+    preprocessing_to_dict,
+    read_preprocessing,
+    read_variables,
+    read_weights,
+    to_state_dict,
+    write_safetensors,
+)
 from jaxvision.weights import read_metadata as weights_metadata
-from jaxvision.weights import read_variables, read_weights, to_state_dict, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "train" / "segmentation.py"
 TINY = [
@@ -123,20 +130,36 @@ def test_a_resumed_run_is_bit_equal_and_logs_each_step_once(script, run, tmp_pat
     assert steps == [2, 4, 6]
 
 
-def test_class_weights_by_a_rule_are_kept_as_numbers(script, tmp_path, capsys):
-    """So that a resumed run, and one that repeats it, weigh alike though the data may have grown."""
+@pytest.mark.slow
+def test_class_weights_by_a_rule_are_counted_anew_but_in_a_resumed_run(script, two_classes, tmp_path, capsys):
+    data = ["--data.source", "folder", "--data.root", str(two_classes)]
     more = ["--loss.class-weights", "median", "--loss.class-weight-images", "12", "--loss.lovasz", "1"]
-    assert script.main(_options(tmp_path, "w", *more, steps=2)) == 0
+    assert script.main(_options(tmp_path, "w", *data, *more, steps=2)) == 0
     shown = capsys.readouterr().out
-    assert "class weights: 12 of 12 masks counted" in shown
-    assert "class weights (median): background 0." in shown
-    kept = json.loads((tmp_path / "w" / "config.json").read_text())["loss"]["class_weights"]
-    assert len(kept) == 11 and kept[0] == min(kept)
-    arguments = ["--resume", str(tmp_path / "w"), "--run.steps", "4"]
-    config, _ = parse_command(script.Config, arguments, description="", program="")
-    assert config.loss.class_weights == tuple(kept)
-    assert resolve_class_weights(config.loss, None) is config.loss  # no mask is looked at
-    with pytest.raises(ValueError, match=r"another run:\n  loss\.class_weights"):
+    assert "masks counted" in shown
+    assert "class weights (median): sky " in shown
+
+    def kept(name):
+        loss = json.loads((tmp_path / name / "config.json").read_text())["loss"]
+        assert loss["class_weights"] == "median"
+        return loss["counted_weights"]
+
+    before = kept("w")
+    for path in (two_classes / "masks").iterdir():  # the data is another
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:4] = 1
+        Image.fromarray(mask).save(path)
+    again = ["--config", str(tmp_path / "w" / "config.json"), "--run.name", "again"]
+    assert script.main(again) == 0
+    assert kept("again") != before
+    assert kept("again")[0] < kept("again")[1]
+    capsys.readouterr()
+    assert script.main(["--resume", str(tmp_path / "w"), "--run.steps", "4"]) == 0
+    assert kept("w") == before
+    assert "masks counted" not in capsys.readouterr().out  # no mask is looked at
+    weights = str(tmp_path / "w" / "weights.safetensors")
+    assert script.main(["evaluate", "--weights", weights, "--out", str(tmp_path / "out"), *ONE_DEVICE]) == 0
+    with pytest.raises(ValueError, match=r"another run:\n  loss\.class_weights: median -> log"):
         script.main(["--resume", str(tmp_path / "w"), "--loss.class-weights", "log"])
 
 
@@ -175,6 +198,81 @@ def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys)
     assert "--weights" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"not the weights\.safetensors of a run"):
         script.main(["evaluate", "--weights", str(run / "config.json")])
+
+
+def test_an_evaluation_opens_no_part_but_the_one_it_scores(script, two_classes, tmp_path):
+    data = ("--data.source", "folder", "--data.root", str(two_classes))
+    for part, names in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():
+        (two_classes / f"{part}.txt").write_text("\n".join(map(str, names)))
+    assert script.main(_options(tmp_path, "w", *data, steps=1)) == 0
+    (two_classes / "train.txt").write_text("absent")
+    arguments = ["evaluate", "--weights", str(tmp_path / "w" / "weights.safetensors"), *ONE_DEVICE]
+    assert script.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    first, second = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("w", "out"))
+    assert second == pytest.approx(first, rel=1e-5)
+    with pytest.raises(ValueError, match="absent"):
+        script.main([*arguments, "--part", "train", "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.slow
+def test_images_are_normalised_as_the_starting_weights_expect(script, run, tmp_path, capsys):
+    """In training, in the run's file, in what it is resumed and scored with, and in prediction."""
+    published = tmp_path / "published.safetensors"
+    expected = Preprocessing((32, 32), 32, mean=(0.5, 0.25, 0.125), std=(0.5, 0.5, 0.25))
+    before = run / "weights.safetensors"
+    metadata = weights_metadata(before) | {"preprocessing": json.dumps(preprocessing_to_dict(expected))}
+    write_safetensors(published, read_variables(before), metadata=metadata)
+    frozen = ["--optimizer.learning-rate", "0", "--optimizer.schedule", "constant"]
+    arguments = _options(tmp_path, "w", "--model.weights", str(published), *frozen, steps=2)
+    assert script.main(arguments) == 0
+    assert "--data.mean 0.5 0.25 0.125 --data.std 0.5 0.5 0.25" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "w" / "config.json").read_text())["data"]
+    assert (kept["mean"], kept["std"]) == ([0.5, 0.25, 0.125], [0.5, 0.5, 0.25])
+    weights = tmp_path / "w" / "weights.safetensors"
+    assert read_preprocessing(weights) == expected
+    published.unlink()
+    assert script.main(["--resume", str(tmp_path / "w"), "--run.steps", "3"]) == 0
+    assert read_preprocessing(weights) == expected
+    # A run that starts from the weights of this one sees images as they did.
+    fields = {"num_classes": 11, "features": (4, 8), "dropout_rate": 0.0}
+    *_, seen_by, line = zoo.starting_variables("unet_bn", fields, str(weights), None, key=jax.random.key(0))
+    assert (seen_by, line) == (expected, "")
+    # What it is scored with, and what it sees of a file.
+    out = ["--out", str(tmp_path / "out")]
+    assert script.main(["evaluate", "--weights", str(weights), *out, *ONE_DEVICE]) == 0
+    first, second = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("w", "out"))
+    assert second == pytest.approx(first, rel=1e-5)
+    Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    seen = []
+    original = script.Segmenter
+    script.Segmenter = lambda score, prepare, *rest, **more: (
+        seen.append(prepare) or original(score, prepare, *rest, **more)
+    )
+    try:
+        assert script.main(["predict", "--weights", str(weights), *out, str(tmp_path / "white.png")]) == 0
+    finally:
+        script.Segmenter = original
+    pixel = seen[0](np.full((32, 32, 3), 255, np.uint8))[0, 0]
+    np.testing.assert_allclose(pixel, [1.0, 1.5, 3.5], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_other_fields_of_the_network_are_set_and_kept(script, tmp_path):
+    """Deep supervision of a UNet++ has heads of its own, which training, scoring and predicting need."""
+    narrow = "backbone={'features': (4, 4, 6, 6), 'stem_features': 4}"
+    fields = ["--model.name", "unetplusplus_resnet18", "--model.set", "deep_supervision=True", narrow]
+    fields += ["features=(4, 4, 4, 4, 4)"]
+    assert script.main(_options(tmp_path, "w", *fields, "--data.eval-scenes", "2", steps=2)) == 0
+    records = read_json_lines(tmp_path / "w" / "metrics.jsonl")
+    assert "auxiliary_dice" in records[0]
+    weights = tmp_path / "w" / "weights.safetensors"
+    assert {f"aux_head{branch}" for branch in (1, 2, 3)} < set(read_variables(weights)["params"])
+    config = json.loads((tmp_path / "w" / "config.json").read_text())
+    assert config["model"]["set"] == ["deep_supervision=True", narrow, "features=(4, 4, 4, 4, 4)"]
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    arguments = ["--weights", str(weights), "--out", str(tmp_path / "out")]
+    assert script.main(["predict", str(tmp_path / "a.png"), *arguments]) == 0
+    assert script.main(["evaluate", *arguments, *ONE_DEVICE]) == 0
 
 
 def test_a_mask_with_a_strange_class_ends_the_run_with_its_name(script, two_classes, tmp_path):
@@ -318,6 +416,9 @@ def test_a_run_without_a_name_gets_the_next_number(script, tmp_path):
         (["--data.train-scenes", "4"], "batch"),
         (["--run.devices", "64"], "this machine has"),
         (["--model.weights", "absent.safetensors"], "absent.safetensors"),
+        (["--model.set", "depth=3"], "--set depth: unet_bn has no such field, only .*features"),
+        (["--model.set", "use_norm=1"], "--set use_norm: got 1, expected bool"),
+        (["--model.set", "num_classes=3"], "this command sets it by itself"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_folder(script, tmp_path, more, message):
@@ -494,7 +595,8 @@ def test_the_seed_reaches_what_weights_leave_new(script, published_resnet18, tmp
         task = segmentation_task(
             zoo.create("linknet_resnet18", num_classes=2), None, num_classes=2, image_size=(32, 32)
         )
-        variables = script.initial_variables(options, 2, task, None, seed=int(seed))
+        variables, expected = script.initial_variables(options, 2, task, None, seed=int(seed))
+        assert expected == zoo.find_entry("resnet18").preprocessing
         leaves = jax.tree.leaves(variables["params"]["decoder_block0"])
         heads.append(np.concatenate([np.ravel(leaf) for leaf in leaves]))
     np.testing.assert_array_equal(heads[0], heads[1])
