@@ -208,7 +208,7 @@ def initial_variables(
 
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     train_source, val_source, test_source, part = checked_sources(config.data)
     num_classes = train_source.num_classes
@@ -242,9 +242,10 @@ def train(config: Config, resumed: Path | None) -> int:
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
     variables = trainer.host_variables(progress.state)
-    write_run_weights(folder, config, variables, test_source.class_names)
-    records = training.read_json_lines(folder / "metrics.jsonl")
-    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
+    if training.is_first_process():
+        write_run_weights(folder, config, variables, test_source.class_names)
+        records = training.read_json_lines(folder / "metrics.jsonl")
+        write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
     report(config, folder, model, variables, test_source, placement, part=part)
     return 0
 
@@ -259,11 +260,13 @@ def report(
     *,
     part: str,
 ) -> None:
-    """Evaluates on a part of the data and writes scores, tables and pictures into a folder."""
+    """Evaluates on a part of the data; the first process writes scores, tables and pictures into a folder."""
     loss = config.loss.build(source.num_classes)
     evaluation = evaluate_source(
         model, loss, variables, source, placement, data=config.data, options=config.report
     )
+    if not training.is_first_process():
+        return
 
     @jax.jit
     def predict(variables: Any, images: jax.Array) -> jax.Array:

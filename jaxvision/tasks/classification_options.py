@@ -30,6 +30,7 @@ from jaxvision.data import (
     train_batches,
 )
 from jaxvision.tasks.classification import ClassificationLoss
+from jaxvision.training import process_share
 from jaxvision.weights import Preprocessing
 
 _DIGITS_SIZE = (16, 16)  # twice their own 8 x 8
@@ -255,20 +256,19 @@ class PreparedImages:
         return eval_transform(self.preprocessing)
 
     def batches(self, source: LabelledSource, *, seed: int) -> TrainBatches:
-        """Shuffled, varied batches without end, of which the position can be saved."""
+        """Shuffled, varied batches without end, whose position can be saved; of each, this process's part."""
         return train_batches(
             source,
             self.train_transform(),
-            batch_size=self.batch_size,
             seed=seed,
             num_workers=self.options.workers,
+            **process_share(self.batch_size),
         )
 
     def ordered_batches(self, source: LabelledSource) -> EvalBatches:
-        """Every image once, in order."""
-        return eval_batches(
-            source, self.eval_transform(), batch_size=self.batch_size, num_workers=self.options.workers
-        )
+        """Every image once, in order; this process's part of each batch."""
+        share = process_share(self.batch_size)
+        return eval_batches(source, self.eval_transform(), num_workers=self.options.workers, **share)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ from jaxvision.data import (
     without_broken,
 )
 from jaxvision.pictures import camvid_palette, cityscapes_palette, digit_scenes_palette, voc_palette
+from jaxvision.training import process_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,20 +155,19 @@ class SegmentationData:
         return compose(Resize(self.size), self.normalize())
 
     def batches(self, source: Any, *, seed: int) -> TrainBatches:
-        """Shuffled, varied batches without end, of which the position can be saved."""
+        """Shuffled, varied batches without end, whose position can be saved; of each, this process's part."""
         return train_batches(
             source,
             self.train_transform(),
-            batch_size=self.batch_size,
             seed=seed,
             num_workers=self.workers,
+            **process_share(self.batch_size),
         )
 
     def ordered_batches(self, source: Any) -> EvalBatches:
-        """Every image once, in order."""
-        return eval_batches(
-            source, self.eval_transform(), batch_size=self.batch_size, num_workers=self.workers
-        )
+        """Every image once, in order; this process's part of each batch."""
+        share = process_share(self.batch_size)
+        return eval_batches(source, self.eval_transform(), num_workers=self.workers, **share)
 
     def palette(self) -> np.ndarray:
         """The colours of the classes, uint8 [256, 3]."""
