@@ -10,7 +10,8 @@ batch on one device. Each number of devices has a process of its own, the proces
 is the median over turns of the fastest step in a turn.
 
 Traffic is counted in the compiled program. The least that synchronous training can send is one sum of the
-gradients and, of each synced BatchNorm, of two numbers a channel forward and two backward.
+gradients and, of each synced BatchNorm, of two numbers a channel; what it sums backward are the gradients of
+its scale and bias.
 
 The projection takes the collectives of the program for 8 devices, whose sizes are the same for any number of
 devices, and puts them on links of published speed; nothing of it is measured. Computing is XLA's count of
@@ -100,13 +101,13 @@ def make_batch(size: int, count: int) -> dict[str, Any]:
 
 
 def least_bytes(state: Any) -> int:
-    """What synchronous training with synced BatchNorm must send: gradients, and 4 numbers a channel."""
+    """What synchronous training with synced BatchNorm must send: gradients, and two numbers a channel."""
     import jax
 
     def size(tree: Any) -> int:
         return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
-    return size(state.params) + 2 * size(state.model_state)
+    return size(state.params) + size(state.model_state)
 
 
 def serve(options: argparse.Namespace) -> None:
