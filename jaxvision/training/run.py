@@ -204,8 +204,12 @@ def train(
     ]
     try:
         return fit(placement.place(state), step, batches, hooks, steps=options.steps)
-    except jax.errors.JaxRuntimeError as error:  # devices run ahead: it may show first where a hook waits
-        raise step.explain(error) from error
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # Devices run ahead: it may show first where a hook waits. Of a collective it is a ValueError.
+        explained = step.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def _open_files(folder: Path, step: int) -> list[Writer]:
@@ -247,23 +251,19 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     process of the run has ended, which starting all of them again with ``--resume`` mends.
     ``python -X dev`` shows the traceback as well.
     """
-    explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, PeerLostError, *errors)
+    explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, *errors)
     try:
         code = main(sys.argv[1:])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
-    except explained as error:
-        if sys.flags.dev_mode:
+    except Exception as error:
+        # It shows as an error of a collective, of whichever call waits for one.
+        lost = error if isinstance(error, PeerLostError) else explain_lost_peer(error)
+        if sys.flags.dev_mode or (lost is None and not isinstance(error, explained)):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        code = TRY_AGAIN if isinstance(error, PeerLostError) else 1
-    except jax.errors.JaxRuntimeError as error:
-        lost = explain_lost_peer(error)
-        if lost is None:
-            raise
-        print(f"error: {lost}", file=sys.stderr)
-        code = TRY_AGAIN
+        print(f"error: {lost or error}", file=sys.stderr)
+        code = 1 if lost is None else TRY_AGAIN
     if code in (1, TRY_AGAIN) and jax.distributed.is_initialized():
         # An orderly end would wait for the other processes, which wait for this one.
         sys.stdout.flush()
