@@ -304,7 +304,8 @@ def find_rate(config: RangeConfig) -> int:
     """Runs a learning-rate range test."""
     setup = prepare(config, None)
     rates, run = config.rates, config.run
-    task = training.rematerialise(setup.task) if run.remat else setup.task
+    task = setup.images.prepare_task(setup.task)
+    task = training.rematerialise(task) if run.remat else task
     schedule = training.rising_schedule(rates.least, rates.greatest, steps=rates.steps)
     params = jax.eval_shape(setup.task.init, jax.random.key(0))["params"]
     optimizer, rate_of = config.optimizer.build(

@@ -46,6 +46,7 @@ def train_batches(
     num_threads: int = 1,
     shard_index: int = 0,
     shard_count: int = 1,
+    as_bytes: bool = False,
 ) -> "TrainBatches":
     """An iterator over shuffled, augmented batches whose position can be saved and restored exactly.
 
@@ -67,6 +68,7 @@ def train_batches(
       num_threads: threads where there are no workers; 0 makes each batch when it is asked for.
       shard_index: which shard this process reads (``jax.process_index()``).
       shard_count: number of shards (``jax.process_count()``).
+      as_bytes: the transform leaves images uint8, without ``Normalize``; the device does the rest.
 
     Raises:
       ValueError: if a shard of the source is smaller than a batch, or an argument is out of its range.
@@ -83,7 +85,9 @@ def train_batches(
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(transform)
     if shard_count > 1:
         dataset = _Share(dataset, batch_size, shard_index, shard_count)
-    dataset = dataset.map(_example).batch(batch_size, drop_remainder=True, batch_fn=_stack)
+    dataset = dataset.map(_bytes_example if as_bytes else _example).batch(
+        batch_size, drop_remainder=True, batch_fn=_stack
+    )
     identity = {"seed": seed, "num_records": len(source), "batch_size": batch_size * shard_count}
     return TrainBatches(
         dataset,
@@ -277,6 +281,14 @@ class _NumberedBatches:
 
     def _example(self, index: int) -> dict[str, Any]:
         return _example(self._transform(self._source[index], np.random.default_rng(index)))
+
+
+def _bytes_example(record: Record) -> dict[str, Any]:
+    """As :func:`_example`, with an image that the device is to normalise."""
+    image = record["image"]
+    if image.dtype != np.uint8:
+        raise ValueError(f"image: got {image.dtype} after the transform, expected uint8; leave out Normalize")
+    return {"images": image, "labels": _labels(record), "where": np.bool_(True)}
 
 
 def _example(record: Record) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Trainer:
         self._data = data
         self._options = optimizer
         self._run = run
+        prepare: Any = getattr(data, "prepare_task", None)  # of images that the device prepares
+        task = task if prepare is None else prepare(task)
         self._task = task = training.rematerialise(task) if run.remat else task
         self._placement = placement
         self._metric = metric

@@ -36,7 +36,8 @@ from jaxvision.data import (
     without_broken,
 )
 from jaxvision.pictures import camvid_palette, cityscapes_palette, digit_scenes_palette, voc_palette
-from jaxvision.training import process_share
+from jaxvision.tasks.device_images import prepare_on_device, split_transform
+from jaxvision.training import Task, process_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,9 @@ class SegmentationData:
     """Each channel is then divided by this."""
     workers: int = 0
     """Processes that read and vary images; 0 does it in a thread."""
+    on_device: bool = False
+    """Send training images to the device as bytes, a quarter of the traffic, and normalise them there;
+    flips and changes of colour that come last are done there too, with other draws than on the host."""
 
     def open_sources(self) -> tuple[Any, Any, Any]:
         """The sources to train, to validate and to test on.
@@ -156,13 +160,19 @@ class SegmentationData:
 
     def batches(self, source: Any, *, seed: int) -> TrainBatches:
         """Shuffled, varied batches without end, whose position can be saved; of each, this process's part."""
+        transform = self.train_transform()
         return train_batches(
             source,
-            self.train_transform(),
+            split_transform(transform)[0] if self.on_device else transform,
+            as_bytes=self.on_device,
             seed=seed,
             num_workers=self.workers,
             **process_share(self.batch_size),
         )
+
+    def prepare_task(self, task: Task) -> Task:
+        """The task for what :meth:`batches` gives."""
+        return prepare_on_device(task, split_transform(self.train_transform())[1]) if self.on_device else task
 
     def ordered_batches(self, source: Any) -> EvalBatches:
         """Every image once, in order; this process's part of each batch."""
