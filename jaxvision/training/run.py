@@ -206,10 +206,9 @@ def train(
         return fit(placement.place(state), step, batches, hooks, steps=options.steps)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # Devices run ahead: it may show first where a hook waits. Of a collective it is a ValueError.
-        explained = step.explain(error)
-        if explained is error:
-            raise
-        raise explained from error
+        if (explained := step.explain(error)) is not error:
+            raise explained from error
+        raise
 
 
 def _open_files(folder: Path, step: int) -> list[Writer]:
