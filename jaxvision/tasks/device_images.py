@@ -92,12 +92,12 @@ def split_transform(transform: Compose) -> tuple[Compose, DeviceImages]:
     *steps, last = transform.steps
     if not isinstance(last, Normalize):
         raise ValueError(f"expected a transform that ends with Normalize, got {type(last).__name__}")
-    jitter, flip = None, 0.0
-    if steps and isinstance(steps[-1], ColourJitter):
-        jitter = steps.pop()
-    if steps and isinstance(steps[-1], RandomHorizontalFlip):
-        flip = steps.pop().probability
-    return Compose(tuple(steps)), DeviceImages(flip, jitter, last)
+    jitter = steps.pop() if steps and isinstance(steps[-1], ColourJitter) else None
+    flip = steps.pop() if steps and isinstance(steps[-1], RandomHorizontalFlip) else None
+    assert jitter is None or isinstance(jitter, ColourJitter)  # what a type checker does not see
+    assert flip is None or isinstance(flip, RandomHorizontalFlip)
+    probability = 0.0 if flip is None else flip.probability
+    return Compose(tuple(steps)), DeviceImages(probability, jitter, last)
 
 
 def prepare_on_device(task: Task, images: DeviceImages) -> Task:

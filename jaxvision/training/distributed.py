@@ -86,7 +86,7 @@ def find_processes(options: ProcessOptions, environment: Mapping[str, str]) -> d
     """
     if options.distributed == "off":
         return None
-    told = {
+    told: dict[str, Any] = {
         "coordinator_address": options.coordinator or environment.get(COORDINATOR),
         "num_processes": _whole(options.processes, environment, PROCESSES),
         "process_id": _whole(options.process_id, environment, PROCESS_ID),

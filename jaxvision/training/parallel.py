@@ -151,8 +151,14 @@ class FsdpPlacement(JitPlacement):
         """Where each array of a state, of variables, or of shapes lies; ``prefix`` goes before each path."""
 
         def of(path: str, leaf: Any) -> NamedSharding:
-            options = {"count": self.num_devices, "axis_name": DATA_AXIS}
-            spec = shard_spec(prefix + path, leaf.shape, **options, rules=self.rules, least=self.least)
+            spec = shard_spec(
+                prefix + path,
+                leaf.shape,
+                count=self.num_devices,
+                axis_name=DATA_AXIS,
+                rules=self.rules,
+                least=self.least,
+            )
             return NamedSharding(self.mesh, spec)
 
         return map_paths(of, tree)

@@ -39,7 +39,7 @@ def rematerialise(task: Task, *, blocks: str = BLOCKS) -> Task:
     params = jax.eval_shape(task.init, jax.random.key(0))["params"]
     modules = {name for path in flatten_paths(params) for name in path.split("/")[:-1]}
     if not any(map(pattern.search, modules)):
-        return task._replace(loss=jax.checkpoint(task.loss, policy=_is_product))  # type: ignore[attr-defined]
+        return task._replace(loss=jax.checkpoint(task.loss, policy=_is_product))
 
     def loss(*arguments: Any) -> Any:
         with nn.intercept_methods(_block_interceptor(pattern)):

@@ -43,8 +43,10 @@ def parse_shard_rule(text: str) -> ShardRule:
             f"--run.shard-rules {text}: {pattern!r} is no regular expression ({error})"
         ) from error
     if equals and pattern:
-        if axis == "auto" or axis == "none":
-            return ShardRule(pattern, axis)
+        if axis == "auto":
+            return ShardRule(pattern, "auto")
+        if axis == "none":
+            return ShardRule(pattern, "none")
         if re.fullmatch(r"-?\d+", axis):
             return ShardRule(pattern, int(axis))
     raise ValueError(
