@@ -171,7 +171,7 @@ class Setup:
 
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Opens data and weights and builds the network; whatever does not fit is said here."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
     names = parts.train.class_names
@@ -283,21 +283,22 @@ def divide(config: Config, pool: LabelledSource) -> list[tuple[Subset, Subset]]:
 
 
 def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path) -> None:
-    """Writes weights, scores, tables and pictures into the run's folder."""
+    """Predicts the test images; the first process writes weights, scores, tables and pictures."""
     parts, config = setup.parts, setup.config
     # The last fit of a cross-validation has seen the validation images.
     unseen = None if config.folds is not None else parts.validation
+    logits = trainer.predict(state, parts.test)
+    held_out = None if unseen is None else (unseen.labels, trainer.predict(state, unseen))
+    variables = trainer.host_variables(state)
+    if not training.is_first_process():
+        return
     temperature = write_report(
-        folder,
-        parts.test,
-        trainer.predict(state, parts.test),
-        held_out=None if unseen is None else (unseen.labels, trainer.predict(state, unseen)),
-        is_tested_apart=parts.is_tested_apart,
+        folder, parts.test, logits, held_out=held_out, is_tested_apart=parts.is_tested_apart
     )
     write_run_weights(
         folder,
         config,
-        trainer.host_variables(state),
+        variables,
         parts.train.class_names,
         preprocessing=preprocessing_to_dict(setup.images.preprocessing),
         temperature=temperature,
@@ -309,6 +310,8 @@ def find_rate(config: RangeConfig) -> int:
     """Runs a learning-rate range test."""
     setup = prepare(config, None)
     rates, run = config.rates, config.run
+    task = setup.images.prepare_task(setup.task)
+    task = training.rematerialise(task) if run.remat else task
     schedule = training.rising_schedule(rates.least, rates.greatest, steps=rates.steps)
     params = jax.eval_shape(setup.task.init, jax.random.key(0))["params"]
     optimizer, rate_of = config.optimizer.build(
@@ -316,14 +319,16 @@ def find_rate(config: RangeConfig) -> int:
     )
     batches = setup.images.batches(setup.parts.train, seed=run.seed)
     folder = training.open_folder(config, f"lr-range-{config.data.source}-{config.model.name}", None)
-    state = training.create_train_state(setup.task, optimizer, seed=run.seed, variables=setup.variables)
+    state = training.create_train_state(task, optimizer, seed=run.seed, variables=setup.variables)
     found = training.run_rate_range(
         setup.placement.place(state),
-        training.compile_step(setup.task, optimizer, setup.placement),
+        training.compile_step(task, optimizer, setup.placement),
         prefetch_to_device(batches, setup.placement.shard),
         [rate_of(step) for step in range(rates.steps)],
     )
     batches.close()
+    if not training.is_first_process():
+        return 0
     columns = zip(found.rates, found.losses, found.smoothed, strict=True)
     write_table(
         folder / "lr_range.csv", [{"rate": f"{r:.6g}", "loss": x, "smoothed": s} for r, x, s in columns]

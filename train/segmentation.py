@@ -208,7 +208,7 @@ def initial_variables(
 
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     train_source, val_source, test_source, part = checked_sources(config.data)
     num_classes, names = train_source.num_classes, train_source.class_names
@@ -242,10 +242,13 @@ def train(config: Config, resumed: Path | None) -> int:
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
     variables = trainer.host_variables(progress.state)
-    expected = config.data.preprocessing()
-    write_run_weights(folder, config, variables, names, preprocessing=weights.preprocessing_to_dict(expected))
-    records = training.read_json_lines(folder / "metrics.jsonl")
-    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
+    if training.is_first_process():
+        expected = config.data.preprocessing()
+        write_run_weights(
+            folder, config, variables, names, preprocessing=weights.preprocessing_to_dict(expected)
+        )
+        records = training.read_json_lines(folder / "metrics.jsonl")
+        write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
     report(config, folder, model, variables, test_source, placement, part=part)
     return 0
 

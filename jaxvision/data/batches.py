@@ -46,12 +46,15 @@ def train_batches(
     num_threads: int = 1,
     shard_index: int = 0,
     shard_count: int = 1,
+    as_bytes: bool = False,
 ) -> "TrainBatches":
     """An iterator over shuffled, augmented batches whose position can be saved and restored exactly.
 
-    Each epoch is shuffled anew and split over the shards, then cut into batches; what is left of an epoch
-    after the last full batch of each shard is dropped. The batches depend on the seed and the position
-    alone: the number of workers and threads changes nothing in them.
+    Each epoch is shuffled anew and cut into batches, and each batch into the parts of the shards; what is
+    left of an epoch after its last full batch is dropped. The batches depend on the seed and the position
+    alone: the number of workers and threads changes nothing in them. Nor does the number of shards in all
+    parts of a batch, laid end to end, as long as they hold as many records together; so a position fits any
+    number of shards.
 
     Args:
       source: random access to records with ``image``, and ``mask`` or ``label``.
@@ -65,6 +68,7 @@ def train_batches(
       num_threads: threads where there are no workers; 0 makes each batch when it is asked for.
       shard_index: which shard this process reads (``jax.process_index()``).
       shard_count: number of shards (``jax.process_count()``).
+      as_bytes: the transform leaves images uint8, without ``Normalize``; the device does the rest.
 
     Raises:
       ValueError: if a shard of the source is smaller than a batch, or an argument is out of its range.
@@ -72,38 +76,59 @@ def train_batches(
     _check_arguments(batch_size, num_workers, num_threads, shard_index, shard_count)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: got {seed}, expected 0 to 2**32 - 1")
-    share = len(source) // shard_count  # equal for all shards, or some process would wait for ever
-    if share < batch_size:
+    if len(source) < batch_size * shard_count:
+        share = len(source) // shard_count
         raise ValueError(
             f"train_batches: the source holds {len(source)} records, {share} for each of {shard_count} "
             f"shard(s), expected at least batch_size = {batch_size}; lower the batch size or add images"
         )
-    dataset = (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .random_map(transform)
-        .slice(slice(shard_index, share * shard_count, shard_count))
-        .map(_example)
-        .batch(batch_size, drop_remainder=True, batch_fn=_stack)
+    dataset = grain.MapDataset.source(source).seed(seed).shuffle().random_map(transform)
+    if shard_count > 1:
+        dataset = _Share(dataset, batch_size, shard_index, shard_count)
+    dataset = dataset.map(_bytes_example if as_bytes else _example).batch(
+        batch_size, drop_remainder=True, batch_fn=_stack
     )
-    identity = {
-        "seed": seed,
-        "num_records": len(source),
-        "batch_size": batch_size,
-        "shard_index": shard_index,
-        "shard_count": shard_count,
-    }
+    identity = {"seed": seed, "num_records": len(source), "batch_size": batch_size * shard_count}
     return TrainBatches(
-        dataset, identity, num_epochs=num_epochs, num_workers=num_workers, num_threads=num_threads
+        dataset,
+        identity,
+        shard_count=shard_count,
+        num_epochs=num_epochs,
+        num_workers=num_workers,
+        num_threads=num_threads,
     )
+
+
+class _Share(grain.MapDataset[Record]):
+    """One shard's part of every batch, all of them contiguous: rows 4 to 7 of 8 are those of shard 1 of 2."""
+
+    def __init__(
+        self, parent: "grain.MapDataset[Record]", batch_size: int, shard_index: int, shard_count: int
+    ) -> None:
+        super().__init__(parent)
+        self._records = parent
+        self._batch_size = batch_size
+        self._shard_index = shard_index
+        self._shard_count = shard_count
+
+    def __len__(self) -> int:
+        return len(self._records) // (self._batch_size * self._shard_count) * self._batch_size
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        epoch, place = divmod(index, len(self))
+        number, row = divmod(place, self._batch_size)
+        first = (number * self._shard_count + self._shard_index) * self._batch_size
+        return self._records[epoch * len(self._records) + first + row]
 
 
 class TrainBatches(Iterator[Batch]):
     """What :func:`train_batches` returns: an iterator with ``get_state``, ``set_state`` and ``close``.
 
     Attributes:
-      batches_per_epoch: number of batches in an epoch of this shard.
+      batches_per_epoch: number of batches in an epoch.
+      shard_count: in how many parts each batch is read; this is one of them.
     """
 
     def __init__(
@@ -114,8 +139,10 @@ class TrainBatches(Iterator[Batch]):
         num_epochs: int | None,
         num_workers: int,
         num_threads: int,
+        shard_count: int = 1,
     ) -> None:
         self.batches_per_epoch = len(dataset)
+        self.shard_count = shard_count
         self._dataset = dataset.repeat(num_epochs)
         self._identity = identity
         self._num_workers = num_workers
@@ -145,7 +172,7 @@ class TrainBatches(Iterator[Batch]):
         """Goes to a position: the next batches are those that followed ``get_state``, bit for bit.
 
         Raises:
-          ValueError: if the state is of batches made with another seed, source size, batch size or shard.
+          ValueError: if the state is of batches made with another seed, source size, or size over all shards.
         """
         different = [
             f"{name} {state.get(name)} there, {value} here"
@@ -238,8 +265,8 @@ class _NumberedBatches:
         return -(-len(self._source) // (self._batch_size * self._shard_count))
 
     def __getitem__(self, number: int) -> Batch:
-        places = np.arange(number * self._batch_size, (number + 1) * self._batch_size)
-        indices = places * self._shard_count + self._shard_index
+        first = (number * self._shard_count + self._shard_index) * self._batch_size
+        indices = np.arange(first, first + self._batch_size)
         valid = indices < len(self._source)
         examples = [self._example(int(index)) for index in indices[valid]]
         # A shard can run out before the others: record 0 then tells the shape of its padding.
@@ -254,6 +281,14 @@ class _NumberedBatches:
 
     def _example(self, index: int) -> dict[str, Any]:
         return _example(self._transform(self._source[index], np.random.default_rng(index)))
+
+
+def _bytes_example(record: Record) -> dict[str, Any]:
+    """As :func:`_example`, with an image that the device is to normalise."""
+    image = record["image"]
+    if image.dtype != np.uint8:
+        raise ValueError(f"image: got {image.dtype} after the transform, expected uint8; leave out Normalize")
+    return {"images": image, "labels": _labels(record), "where": np.bool_(True)}
 
 
 def _example(record: Record) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Cross-validation: the same training on all parts of the data but one, for each part in turn."""
 
+import functools
 import json
 import math
 import shutil
@@ -41,17 +42,26 @@ def run_folds(
     for number, (training_part, held) in enumerate(zip(batches, held_out, strict=True), start=1):
         place = folder / f"fold{number}"
         scores_file = place / "scores.json"
-        if not scores_file.exists():
+        if not training.from_first_process(scores_file.exists):
             place.mkdir(exist_ok=True)
             progress = trainer.fit(training_part, place, resumed=True, validation=held, variables=variables)
             print(f"{place}: {progress.stop}")
             if training.exit_code(progress):
                 return rows, progress
-            write_scores(scores_file, trainer.evaluate(progress.state, held)[0])
-            shutil.rmtree(place / "checkpoints")
-        values = json.loads(scores_file.read_text())
+            scores = trainer.evaluate(progress.state, held)[0]
+            training.from_first_process(functools.partial(_finish, place, scores))
+        values = training.from_first_process(functools.partial(_read, scores_file))
         rows.append({name: math.nan if value is None else value for name, value in values.items()})
     return rows, None
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _finish(place: Path, scores: dict[str, float]) -> None:
+    write_scores(place / "scores.json", scores)
+    shutil.rmtree(place / "checkpoints")
 
 
 def fold_table(rows: Sequence[dict[str, float]]) -> list[dict[str, Any]]:

@@ -61,7 +61,9 @@ class Trainer:
         self._data = data
         self._options = optimizer
         self._run = run
-        self._task = task
+        prepare: Any = getattr(data, "prepare_task", None)  # of images that the device prepares
+        task = task if prepare is None else prepare(task)
+        self._task = task = training.rematerialise(task) if run.remat else task
         self._placement = placement
         self._metric = metric
         self._optimizer, self._learning_rate = optimizer.build(params, steps=run.steps, layers=layers)
@@ -92,8 +94,17 @@ class Trainer:
           resumed: whether to go on from the newest checkpoint in the folder, if there is one.
           validation: source that is evaluated on the way; None where there is none.
           variables: to start from instead of random ones.
+
+        Raises:
+          ValueError: if the batches are not divided over the processes.
         """
         metric = self._metric
+        shards = getattr(batches, "shard_count", 1)
+        if shards != jax.process_count():
+            raise ValueError(
+                f"the batches are made for {shards} process(es), but there are {jax.process_count()}; "
+                "make each process's part with training.process_share"
+            )
         try:
             return training.train(
                 self._task,
@@ -125,8 +136,10 @@ class Trainer:
         variables = self._variables(state)
         parts = []
         for batch in self._data.ordered_batches(source):
-            predicted = {"predictions": self._predict(variables, self._sharded(batch))}
-            parts.append(self._placement.unshard(predicted)["predictions"][batch["where"]])
+            sharded = self._sharded(batch)
+            predicted = {"predictions": self._predict(variables, sharded), "where": sharded["where"]}
+            whole = self._placement.unshard(predicted)  # of all processes
+            parts.append(whole["predictions"][whole["where"]])
         return np.concatenate(parts)
 
     def host_variables(self, state: training.TrainState) -> dict[str, Any]:

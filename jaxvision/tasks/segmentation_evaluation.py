@@ -115,11 +115,11 @@ def evaluate_images(
       ValueError: if there are no batches.
     """
     kept: list[tuple[float, int]] = []  # a heap of (-IoU, -position): its first is the best of the worst
-    pending: list[tuple[np.ndarray, Any]] = []  # looked at one batch late, so that the device never waits
+    pending: list[tuple[Any, Any]] = []  # looked at one batch late, so that the device never waits
 
-    def remember(index: np.ndarray, image_iou: Any) -> None:
-        found = placement.unshard({"image_iou": image_iou})["image_iou"]
-        for position, score in zip(index.tolist(), found.tolist(), strict=True):
+    def remember(index: Any, image_iou: Any) -> None:
+        found = placement.unshard({"index": index, "image_iou": image_iou})
+        for position, score in zip(found["index"].tolist(), found["image_iou"].tolist(), strict=True):
             if position < 0 or math.isnan(score):
                 continue
             heapq.heappush(kept, (-score, -position))
@@ -127,11 +127,12 @@ def evaluate_images(
                 heapq.heappop(kept)
 
     def counted(variables: Variables, batch: Batch) -> Any:
-        placed = placement.shard({name: array for name, array in batch.items() if name != "index"})
+        placed = placement.shard(batch)
+        index = placed.pop("index")
         result = count(variables, placed)
         if pending:
             remember(*pending.pop())
-        pending.append((batch["index"], result["image_iou"]))
+        pending.append((index, result["image_iou"]))
         return result["counts"]
 
     scores, counts = evaluate(counted, _scores, variables, batches, placement)

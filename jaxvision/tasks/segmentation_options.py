@@ -34,6 +34,8 @@ from jaxvision.data import (
     train_batches,
     without_broken,
 )
+from jaxvision.tasks.device_images import prepare_on_device, split_transform
+from jaxvision.training import Task, process_share
 from jaxvision.weights import Preprocessing
 
 
@@ -93,6 +95,9 @@ class SegmentationData:
     """Each channel is then divided by this; by default what the network's weights expect."""
     workers: int = 0
     """Processes that read and vary images; 0 does it in a thread."""
+    on_device: bool = False
+    """Send training images to the device as bytes, a quarter of the traffic, and normalise them there;
+    flips and changes of colour that come last are done there too, with other draws than on the host."""
 
     def open_sources(self) -> tuple[Any, Any, Any]:
         """The sources to train, to validate and to test on.
@@ -189,20 +194,25 @@ class SegmentationData:
         return compose(Resize(self.size), self.normalize())
 
     def batches(self, source: Any, *, seed: int) -> TrainBatches:
-        """Shuffled, varied batches without end, of which the position can be saved."""
+        """Shuffled, varied batches without end, whose position can be saved; of each, this process's part."""
+        transform = self.train_transform()
         return train_batches(
             source,
-            self.train_transform(),
-            batch_size=self.batch_size,
+            split_transform(transform)[0] if self.on_device else transform,
+            as_bytes=self.on_device,
             seed=seed,
             num_workers=self.workers,
+            **process_share(self.batch_size),
         )
 
+    def prepare_task(self, task: Task) -> Task:
+        """The task for what :meth:`batches` gives."""
+        return prepare_on_device(task, split_transform(self.train_transform())[1]) if self.on_device else task
+
     def ordered_batches(self, source: Any) -> EvalBatches:
-        """Every image once, in order."""
-        return eval_batches(
-            source, self.eval_transform(), batch_size=self.batch_size, num_workers=self.workers
-        )
+        """Every image once, in order; this process's part of each batch."""
+        share = process_share(self.batch_size)
+        return eval_batches(source, self.eval_transform(), num_workers=self.workers, **share)
 
     def palette(self) -> np.ndarray:
         """The colours of the classes, uint8 [256, 3]."""

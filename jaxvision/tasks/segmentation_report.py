@@ -22,7 +22,7 @@ from jaxvision.tasks.segmentation_evaluation import (
 )
 from jaxvision.tasks.segmentation_losses import SegmentationLoss
 from jaxvision.tasks.segmentation_options import SegmentationData
-from jaxvision.training import Placement, Variables
+from jaxvision.training import Placement, Variables, is_first_process
 
 HEADINGS = {
     "class": "class",
@@ -71,7 +71,7 @@ def write_report(
     options: ReportOptions,
     part: str,
 ) -> None:
-    """Evaluates on a part of the data, and writes scores, tables and pictures into a folder.
+    """Evaluates on a part of the data; the first process writes scores, tables and pictures into a folder.
 
     Args:
       folder: of the files.
@@ -85,6 +85,8 @@ def write_report(
       part: of the data set, for the title.
     """
     evaluation = evaluate_source(model, loss, variables, source, placement, data=data, options=options)
+    if not is_first_process():
+        return
 
     @jax.jit
     def predict(variables: Variables, images: jax.Array) -> jax.Array:

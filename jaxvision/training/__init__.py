@@ -3,6 +3,10 @@ from jaxvision.training.checkpoint import Checkpoint as Checkpoint
 from jaxvision.training.checkpoint import CheckpointError as CheckpointError
 from jaxvision.training.checkpoint import Checkpoints as Checkpoints
 from jaxvision.training.checkpoint import resume as resume
+from jaxvision.training.collectives import Collective as Collective
+from jaxvision.training.collectives import count_collectives as count_collectives
+from jaxvision.training.collectives import ring_seconds as ring_seconds
+from jaxvision.training.collectives import sent_bytes as sent_bytes
 from jaxvision.training.compilation_cache import compilation_cache_folder as compilation_cache_folder
 from jaxvision.training.compilation_cache import keep_compiled_programs as keep_compiled_programs
 from jaxvision.training.compiled_step import CompiledStep as CompiledStep
@@ -16,6 +20,11 @@ from jaxvision.training.config import config_from_dict as config_from_dict
 from jaxvision.training.config import config_to_dict as config_to_dict
 from jaxvision.training.config import load_config as load_config
 from jaxvision.training.config import save_config as save_config
+from jaxvision.training.distributed import PeerLostError as PeerLostError
+from jaxvision.training.distributed import from_first_process as from_first_process
+from jaxvision.training.distributed import is_first_process as is_first_process
+from jaxvision.training.distributed import process_share as process_share
+from jaxvision.training.distributed import start_processes as start_processes
 from jaxvision.training.evaluation import Evaluate as Evaluate
 from jaxvision.training.evaluation import evaluate as evaluate
 from jaxvision.training.fit import Hook as Hook
@@ -43,12 +52,15 @@ from jaxvision.training.options import RESUMABLE as RESUMABLE
 from jaxvision.training.options import RunConfig as RunConfig
 from jaxvision.training.options import RunOptions as RunOptions
 from jaxvision.training.options import configure_devices as configure_devices
+from jaxvision.training.options import open_placement as open_placement
 from jaxvision.training.options import parse_command as parse_command
 from jaxvision.training.options import take_option as take_option
 from jaxvision.training.parallel import DATA_AXIS as DATA_AXIS
+from jaxvision.training.parallel import FsdpPlacement as FsdpPlacement
 from jaxvision.training.parallel import JitPlacement as JitPlacement
 from jaxvision.training.parallel import Placement as Placement
 from jaxvision.training.parallel import PmapPlacement as PmapPlacement
+from jaxvision.training.parallel import host_values as host_values
 from jaxvision.training.parallel import make_placement as make_placement
 from jaxvision.training.profile import LayerTime as LayerTime
 from jaxvision.training.profile import Profile as Profile
@@ -58,6 +70,7 @@ from jaxvision.training.rate_range import RateRange as RateRange
 from jaxvision.training.rate_range import make_rate_range as make_rate_range
 from jaxvision.training.rate_range import rising_schedule as rising_schedule
 from jaxvision.training.rate_range import run_rate_range as run_rate_range
+from jaxvision.training.remat import rematerialise as rematerialise
 from jaxvision.training.run import compile_step as compile_step
 from jaxvision.training.run import exit_code as exit_code
 from jaxvision.training.run import holds_checkpoint as holds_checkpoint
@@ -65,6 +78,9 @@ from jaxvision.training.run import norm_axis as norm_axis
 from jaxvision.training.run import open_folder as open_folder
 from jaxvision.training.run import run_script as run_script
 from jaxvision.training.run import train as train
+from jaxvision.training.sharding import ShardRule as ShardRule
+from jaxvision.training.sharding import parse_shard_rule as parse_shard_rule
+from jaxvision.training.sharding import shard_spec as shard_spec
 from jaxvision.training.state import TrainState as TrainState
 from jaxvision.training.state import create_train_state as create_train_state
 from jaxvision.training.step import make_count_step as make_count_step

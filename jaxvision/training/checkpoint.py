@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from jaxvision.core import flatten_paths
 from jaxvision.training.fit import Hook, Progress
-from jaxvision.training.parallel import Placement
+from jaxvision.training.parallel import Placement, host_values
 from jaxvision.training.state import TrainState
 
 
@@ -206,19 +206,20 @@ class Checkpoint(Hook):
 
     def after(self, progress: Progress) -> None:
         """Saves if the run ended in order; after an error, the last regular checkpoint stays the newest."""
-        if progress.stop is not None and progress.metrics:
+        # Processes save together: one that failed by itself would wait for the others, and they for it.
+        alone = progress.failed and jax.process_count() > 1
+        if progress.stop is not None and progress.metrics and not alone:
             self._save(progress)
         self._checkpoints.wait()
 
     def _save(self, progress: Progress) -> None:
         started = time.perf_counter()
         # A step that was not finite is the NaN guard's matter, and belongs into no checkpoint.
-        if bool(np.all(jax.device_get(progress.metrics["finite"]))):
+        if bool(np.all(host_values(progress.metrics["finite"]))):
             memories = {type(hook).__name__: hook.memory() for hook in self._hooks}
             position = {"data": self._position(), "hooks": memories}
-            # The copy is needed: on a CPU the fetched arrays are the device's own memory, which the next
-            # step reuses while the save still runs in the background.
-            state = jax.tree.map(np.array, self._placement.fetch(progress.state))
+            # Of its own, for the next step reuses the memory while the save still runs in the background.
+            state = self._placement.snapshot(progress.state)
             self._checkpoints.save(progress.step, state, position, scores=progress.scores)
         progress.paused += time.perf_counter() - started
 

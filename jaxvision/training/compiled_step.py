@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxvision.core import flatten_paths
+from jaxvision.training.distributed import explain_lost_peer
 from jaxvision.training.state import TrainState
 from jaxvision.training.step import Metrics
 from jaxvision.training.task import Batch
@@ -66,15 +67,19 @@ class MemoryUse(NamedTuple):
 def memory_advice(use: MemoryUse) -> str:
     """What to change so that a step needs less: the largest part decides.
 
-    >>> memory_advice(MemoryUse(params=10, model_state=0, optimizer=20, batch=1, temporaries=5, capacity=30))
-    'choose a smaller network, or an optimizer that keeps less (sgd keeps nothing)'
+    >>> use = MemoryUse(params=10, model_state=0, optimizer=20, batch=1, temporaries=5, capacity=30)
+    >>> print(memory_advice(use).split(", ")[0])
+    share the state by --run.parallel fsdp
     """
     kept = use.params + use.optimizer
     if kept > use.temporaries + use.batch:
-        return "choose a smaller network, or an optimizer that keeps less (sgd keeps nothing)"
+        return (
+            "share the state by --run.parallel fsdp, choose a smaller network, or an optimizer that keeps "
+            "less (sgd keeps nothing)"
+        )
     return (
         "lower --data.batch-size (--optimizer.accumulate keeps the batch of an update), lower --data.size, "
-        "or compute in half the bytes by --model.bfloat16"
+        "compute in half the bytes by --model.bfloat16, or keep fewer activations by --run.remat"
     )
 
 
@@ -123,6 +128,7 @@ class CompiledStep:
         Raises:
           RecompilationError: if state or batch have other shapes or dtypes than at the first call.
           DeviceMemoryError: if the device has too little memory.
+          PeerLostError: if another process of the run has ended.
         """
         if self._program is None:
             self._compile(state, batch)
@@ -140,9 +146,9 @@ class CompiledStep:
         return result
 
     def explain(self, error: Exception) -> Exception:
-        """The error itself, or what to do about it if the device ran out of memory."""
+        """The error itself, or what to do about it if memory ran out or another process has ended."""
         if "RESOURCE_EXHAUSTED" not in str(error):
-            return error
+            return explain_lost_peer(error) or error
         needs = "" if self._memory is None else f" {self._memory}."
         advice = (
             "lower --data.batch-size or --data.size" if self._memory is None else memory_advice(self._memory)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import jax
-
+from jaxvision.training.parallel import host_values
 from jaxvision.training.state import TrainState
 from jaxvision.training.step import Metrics
 from jaxvision.training.task import Batch
@@ -24,6 +23,7 @@ class Progress:
       batch: the batch of the last step, on the devices.
       scores: of an evaluation at this step, else empty. Set by the evaluation hook.
       stop: why the loop ends after this step, or None. Set by any hook.
+      failed: whether the loop ends by an error of the data, which other processes need not have.
       waited: seconds spent waiting for data.
       paused: seconds spent in evaluations and saves, which do not count as training.
     """
@@ -34,6 +34,7 @@ class Progress:
     batch: Batch = dataclasses.field(default_factory=dict)
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     stop: str | None = None
+    failed: bool = False
     waited: float = 0.0
     paused: float = 0.0
 
@@ -83,7 +84,7 @@ def fit(
     Returns:
       The progress at the end; ``progress.stop`` says why the loop ended.
     """
-    progress = Progress(state, int(jax.device_get(state.step).max()))
+    progress = Progress(state, int(host_values(state.step).max()))
     with contextlib.ExitStack() as ends:
         for hook in hooks:
             ends.callback(hook.after, progress)
@@ -95,6 +96,7 @@ def fit(
                 batch = next(iterator, None)
             except Exception:
                 progress.stop = "the data could not be read"  # the state is good: hooks may save it
+                progress.failed = True
                 raise
             progress.waited += time.perf_counter() - asked
             if batch is None:

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxvision.core import flatten_paths
+from jaxvision.training.distributed import is_first_process
 from jaxvision.training.fit import Hook, Progress
-from jaxvision.training.parallel import Placement
+from jaxvision.training.parallel import Placement, host_values
 from jaxvision.training.state import TrainState
 from jaxvision.training.step import Metrics
 from jaxvision.training.task import Batch
@@ -52,18 +54,19 @@ class NaNGuard(Hook):
         self._check(previous, progress.state)
 
     def _check(self, seen: tuple[int, Metrics, Batch] | None, state: TrainState) -> None:
-        if seen is None or bool(np.all(jax.device_get(seen[1]["finite"]))):
+        if seen is None or bool(np.all(host_values(seen[1]["finite"]))):
             return
         self._previous = None
         step, metrics, batch = seen
         host_batch = self._placement.unshard(batch)
         path = self._folder / f"bad_batch_step{step}.npz"
-        np.savez(path, **host_batch)  # type: ignore[arg-type]
+        if is_first_process():
+            np.savez(path, **host_batch)  # type: ignore[arg-type]
         host_state = self._placement.fetch(state)
         leaf = first_bad_leaf({"batch": host_batch, "params": host_state.params}) or first_bad_leaf(
             {"model_state": host_state.model_state, "gradients": self._gradients(host_state, host_batch)}
         )
-        loss = float(np.ravel(jax.device_get(metrics["loss"]))[0])
+        loss = float(np.ravel(host_values(metrics["loss"]))[0])
         raise FloatingPointError(
             f"step {step}: the loss is {loss:g} and the first leaf that is not finite is "
             f"{leaf or 'inside the loss'}. The step changed nothing and is not in any checkpoint; its "
@@ -86,7 +89,12 @@ def first_bad_leaf(tree: Any) -> str | None:
 
 
 class StopOnSignal(Hook):
-    """Turns Ctrl-C and SIGTERM into an orderly stop after the current step; a second Ctrl-C ends at once."""
+    """Turns Ctrl-C and SIGTERM into an orderly stop after the current step; a second Ctrl-C ends at once.
+
+    Of several processes, all stop after the same step, whichever of them got the signal: JAX's preemption
+    service takes SIGTERM, tells the others, and names a step that none has passed yet. Ctrl-C is turned
+    into SIGTERM.
+    """
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -94,12 +102,16 @@ class StopOnSignal(Hook):
 
     def before(self, progress: Progress) -> None:
         """Installs the handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # The preemption service has its own handler of SIGTERM, which must stay.
+        numbers = (signal.SIGINT,) if jax.process_count() > 1 else (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
             self._restore[number] = signal.signal(number, self._note)
 
     def after_step(self, progress: Progress) -> None:
         """Stops the loop if a signal came."""
-        if self._received is not None:
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(progress.step):
+            progress.stop = "stopped by SIGTERM"
+        elif self._received is not None and jax.process_count() == 1:
             progress.stop = f"stopped by {signal.Signals(self._received).name}"
 
     def after(self, progress: Progress) -> None:
@@ -117,6 +129,8 @@ class StopOnSignal(Hook):
         if self._received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._received = number
+        if jax.process_count() > 1:
+            signal.raise_signal(signal.SIGTERM)
 
 
 class EarlyStopping(Hook):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 
 from jaxvision.core import write_atomically
 from jaxvision.training.fit import Hook, Progress
+from jaxvision.training.parallel import host_values
 
 
 class Writer(Protocol):
@@ -199,7 +199,7 @@ class Log(Hook):
             writer.close()
 
     def _training_record(self, progress: Progress) -> dict[str, Any]:
-        host = jax.device_get(progress.metrics)  # waits for the step
+        host = host_values(progress.metrics)  # waits for the step
         metrics = {name: float(np.ravel(value)[0]) for name, value in host.items() if name != "finite"}
         now = time.perf_counter()
         step, waited, paused = self._last

@@ -10,6 +10,9 @@ import jax
 from jaxvision.training.allocator import keep_freed_memory
 from jaxvision.training.compilation_cache import keep_compiled_programs
 from jaxvision.training.config import config_differences, load_config
+from jaxvision.training.distributed import start_processes
+from jaxvision.training.parallel import Placement, make_placement
+from jaxvision.training.sharding import parse_shard_rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,25 +42,51 @@ class RunOptions:
     """How many of the newest checkpoints stay; the best one stays as well."""
     patience: int | None = None
     """Stop after more than this many evaluations without a better score; by default never."""
-    parallel: Literal["jit", "pmap"] = "jit"
-    """How a batch is shared by the devices."""
+    parallel: Literal["jit", "pmap", "fsdp"] = "jit"
+    """How a batch is shared by the devices. With fsdp they share parameters and optimizer state too: each
+    holds a part of every large array, and gathers the rest when the network needs it."""
+    shard_rules: tuple[str, ...] = ()
+    """Under fsdp, which axis of which arrays is split: PATTERN=AXIS, the first that fits a path such as
+    params/head/kernel; the axis a number, auto or none. By default the largest axis that the devices
+    divide, of arrays with 4096 numbers or more."""
+    remat: bool = False
+    """Keep fewer activations: compute each block again in the backward pass. A third more time, less
+    memory."""
     sync_batch_norm: bool = True
     """Take BatchNorm statistics over the whole batch. With --run.no-sync-batch-norm, which pmap alone can do,
     each device normalises its part by itself, and the running statistics are the mean of the devices'."""
     devices: int | None = None
-    """How many devices to use; by default all."""
+    """How many devices to use; by default all, and over several processes always all."""
     cpu_devices: int | None = None
-    """Split the CPU into this many devices, to try parallel runs without an accelerator."""
+    """Split the CPU of each process into this many devices, to try parallel runs without an accelerator."""
+    distributed: Literal["auto", "on", "off"] = "auto"
+    """Join the processes of a run on several hosts: auto where --run.coordinator, the launcher
+    (python -m jaxvision.training.launch), Slurm, Open MPI or the environment of a TPU pod says that there are
+    several; on also where only JAX can find that out, such as on Cloud TPU virtual machines."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, a free port that all hosts reach."""
+    processes: int | None = None
+    """How many processes there are."""
+    process_id: int | None = None
+    """Which of them this is, from 0."""
+    heartbeat: int = 100
+    """Seconds of silence after which a process is taken for dead, and all others end with a message."""
     compilation_cache: bool = True
     """Keep compiled programs in the user's cache folder (~/.cache/jaxvision/xla), so that the next run starts
     sooner."""
 
     def __post_init__(self) -> None:
         counts = ("log_every", "eval_every", "checkpoint_every", "monitor_every", "profile", "keep")
-        for name in (*counts, "cpu_devices"):
+        for name in (*counts, "cpu_devices", "processes", "heartbeat"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--run.{name.replace('_', '-')}: got {value}, expected 1 or more")
+        if self.shard_rules and self.parallel != "fsdp":
+            raise ValueError(
+                "--run.shard-rules: only --run.parallel fsdp splits parameters; add it, or leave them out"
+            )
+        for rule in self.shard_rules:
+            parse_shard_rule(rule)
 
 
 RESUMABLE = (
@@ -74,8 +103,15 @@ RESUMABLE = (
     "run.keep",
     "run.patience",
     "run.parallel",
+    "run.shard_rules",
+    "run.remat",
     "run.devices",
     "run.cpu_devices",
+    "run.distributed",
+    "run.coordinator",
+    "run.processes",
+    "run.process_id",
+    "run.heartbeat",
     "run.compilation_cache",
 )
 """Options that may change when a run is resumed; any other would make it another run."""
@@ -159,20 +195,35 @@ def take_option(arguments: list[str], name: str) -> tuple[list[str], Path | None
 def configure_devices(options: RunOptions) -> list[jax.Device]:
     """Sets up JAX for a script, before its first computation, and returns the devices to use.
 
+    In a run of several processes it waits for the others, and returns the devices of all.
+
     Raises:
-      ValueError: if more devices are asked for than there are.
+      ValueError: if more devices are asked for than there are, or the processes do not find each other.
     """
     if options.cpu_devices is not None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", options.cpu_devices)
+    start_processes(options)
     if options.compilation_cache:
         keep_compiled_programs()
     devices = jax.devices()
     if devices[0].platform == "cpu":
         keep_freed_memory()
+    if options.devices is not None and jax.process_count() > 1:
+        raise ValueError("--run.devices: over several processes all devices are used; leave it out")
     if options.devices is not None and not 1 <= options.devices <= len(devices):
         raise ValueError(
             f"--run.devices {options.devices}: this machine has {len(devices)} ({devices[0].platform}); "
             "on a CPU, --run.cpu-devices N makes N of it"
         )
     return devices[: options.devices]
+
+
+def open_placement(options: RunOptions) -> Placement:
+    """The placement of a run on the devices of :func:`configure_devices`.
+
+    Raises:
+      ValueError: as that function.
+    """
+    rules = tuple(map(parse_shard_rule, options.shard_rules))
+    return make_placement(options.parallel, devices=configure_devices(options), rules=rules)

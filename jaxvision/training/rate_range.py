@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 
+from jaxvision.training.parallel import host_values
 from jaxvision.training.state import TrainState
 
 _SMOOTHING = 0.9  # of the exponential mean of the losses
@@ -66,7 +66,7 @@ def run_rate_range(
     losses: list[float] = []
     for batch, _ in zip(batches, rates, strict=False):
         state, metrics = step(state, batch)
-        loss, finite = jax.device_get((metrics["loss"], metrics["finite"]))
+        loss, finite = host_values((metrics["loss"], metrics["finite"]))
         if not np.all(finite):
             break
         losses.append(float(np.ravel(loss)[0]))

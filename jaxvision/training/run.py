@@ -1,5 +1,6 @@
 """A run on disk: its options, its folder, and the loop with all its hooks. The scripts share this."""
 
+import os
 import re
 import signal
 import sys
@@ -19,6 +20,12 @@ from jaxvision.training.compiled_step import (
     memory_advice,
 )
 from jaxvision.training.config import save_config
+from jaxvision.training.distributed import (
+    PeerLostError,
+    explain_lost_peer,
+    from_first_process,
+    is_first_process,
+)
 from jaxvision.training.evaluation import Evaluate
 from jaxvision.training.fit import Hook, Progress, fit
 from jaxvision.training.guards import EarlyStopping, NaNGuard, StopOnSignal
@@ -32,10 +39,13 @@ from jaxvision.training.step import make_gradients, make_train_step
 from jaxvision.training.task import Task, Variables
 
 _CHECKPOINTS = "checkpoints"  # in the run's folder
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 
 def open_folder(config: RunConfig, label: str, resumed: Path | None) -> Path:
     """Makes the folder of a new run, or takes that of a resumed one, and saves the configuration in it.
+
+    Of several processes the first does it; they need a file system that all of them see.
 
     Args:
       config: of the script.
@@ -46,16 +56,20 @@ def open_folder(config: RunConfig, label: str, resumed: Path | None) -> Path:
       ValueError: if a run of that name is there already: it is never overwritten.
     """
     options = config.run
-    folder = resumed or options.folder / (options.name or _next_name(options.folder, label))
-    if resumed is None:
-        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise ValueError(
-                f"{folder} holds another run. Go on with it by --resume {folder}, choose another --run.name, "
-                "or delete the folder."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-    save_config(folder / "config.json", config)
-    return folder
+
+    def make() -> str:
+        folder = resumed or options.folder / (options.name or _next_name(options.folder, label))
+        if resumed is None:
+            if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+                raise ValueError(
+                    f"{folder} holds another run. Go on with it by --resume {folder}, choose another "
+                    "--run.name, or delete the folder."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+        save_config(folder / "config.json", config)
+        return str(folder)
+
+    return Path(from_first_process(make))
 
 
 def holds_checkpoint(folder: Path) -> bool:
@@ -100,8 +114,8 @@ class Positioned(Protocol):
 
 def compile_step(task: Task, optimizer: optax.GradientTransformation, placement: Placement) -> CompiledStep:
     """The training step of a task on its devices, compiled at its first call, when it prints its memory."""
-    step = placement.compile_step(make_train_step(task, optimizer, axis_name=placement.axis_name))
-    return CompiledStep(step, report=_print_memory)
+    step = make_train_step(task, optimizer, axis_name=placement.axis_name, whole=placement.whole)
+    return CompiledStep(placement.compile_step(step), report=_print_memory)
 
 
 def _print_memory(use: MemoryUse) -> None:
@@ -153,6 +167,7 @@ def train(
       FloatingPointError: if the loss is no number.
       DeviceMemoryError: if the devices have too little memory.
       RecompilationError: if a batch has another shape than the first one.
+      PeerLostError: if another process of the run has ended.
     """
     checkpoints = Checkpoints(folder / _CHECKPOINTS, keep=options.keep, best=metric)
     early = [EarlyStopping(metric, patience=options.patience)] if options.patience is not None else []
@@ -167,11 +182,8 @@ def train(
         state = create(variables)
     start = int(state.step)
     step = compile_step(task, optimizer, placement) if step is None else step
-    files: list[Writer] = [
-        JsonLines(folder / "metrics.jsonl", step=start),
-        TensorBoard(folder / "events", step=start),
-    ]
-    writers = [*files, Terminal(options.steps, step=start)]
+    files = _open_files(folder, start) if is_first_process() else []
+    writers = [*files, Terminal(options.steps, step=start)] if is_first_process() else []
     evaluations = []
     if evaluate is not None:
         evaluations.append(Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe))
@@ -192,8 +204,15 @@ def train(
     ]
     try:
         return fit(placement.place(state), step, batches, hooks, steps=options.steps)
-    except jax.errors.JaxRuntimeError as error:  # devices run ahead: it may show first where a hook waits
-        raise step.explain(error) from error
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # Devices run ahead: it may show first where a hook waits. Of a collective it is a ValueError.
+        if (explained := step.explain(error)) is not error:
+            raise explained from error
+        raise
+
+
+def _open_files(folder: Path, step: int) -> list[Writer]:
+    return [JsonLines(folder / "metrics.jsonl", step=step), TensorBoard(folder / "events", step=step)]
 
 
 def _watchers(
@@ -209,13 +228,16 @@ def _watchers(
     if options.monitor_every is not None:
         norms = placement.compile_count(make_gradient_norms(task, axis_name=placement.axis_name))
         hooks.append(GradientMonitor(norms, placement, files, every=options.monitor_every))
-    if options.profile is not None:
+    if options.profile is not None and is_first_process():
         hooks.append(Profile(folder, step, steps=options.profile))
     return hooks
 
 
 def exit_code(progress: Progress) -> int:
-    """0 for a finished run, 128 + the signal's number for one that was stopped and can be resumed."""
+    """0 for a finished run; for one that was stopped, 128 + the signal's number: 143 after SIGTERM.
+
+    Such a run can be resumed, as can one that lost another process, which ends with 75 (:func:`run_script`).
+    """
     match = re.fullmatch(r"stopped by (SIG\w+)", progress.stop or "")
     return 128 + signal.Signals[match.group(1)] if match else 0
 
@@ -224,6 +246,8 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     """Runs a script's main function; a mistake of the user's ends it with a message instead of a traceback.
 
     So does Ctrl-C where :class:`jaxvision.training.StopOnSignal` does not watch: before and after the loop.
+    The exit code is what ``main`` returned; 1 for a mistake; 75, EX_TEMPFAIL of sysexits.h, if another
+    process of the run has ended, which starting all of them again with ``--resume`` mends.
     ``python -X dev`` shows the traceback as well.
     """
     explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, *errors)
@@ -232,9 +256,16 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
-    except explained as error:
-        if sys.flags.dev_mode:
+    except Exception as error:
+        # It shows as an error of a collective, of whichever call waits for one.
+        lost = error if isinstance(error, PeerLostError) else explain_lost_peer(error)
+        if sys.flags.dev_mode or (lost is None and not isinstance(error, explained)):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
+        print(f"error: {lost or error}", file=sys.stderr)
+        code = 1 if lost is None else TRY_AGAIN
+    if code in (1, TRY_AGAIN) and jax.distributed.is_initialized():
+        # An orderly end would wait for the other processes, which wait for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     raise SystemExit(code)

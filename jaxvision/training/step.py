@@ -15,7 +15,11 @@ Metrics = dict[str, jax.Array]
 
 
 def make_train_step(
-    task: Task, optimizer: optax.GradientTransformation, *, axis_name: str | None = None
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    axis_name: str | None = None,
+    whole: Callable[[Any], Any] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Makes the pure function ``(state, batch) -> (state, metrics)``.
 
@@ -26,13 +30,14 @@ def make_train_step(
       task: gives the loss.
       optimizer: any Optax transformation; accumulation, clipping, averaging and freezing are part of it.
       axis_name: the device axis under ``pmap``. None under ``jit``, also where the batch is sharded.
+      whole: :meth:`jaxvision.training.Placement.whole`, where parameters lie in parts; by default none do.
 
     Returns:
       A step. Metrics, float32 scalars: ``loss``, each term by name, ``gradient_norm``; ``finite`` bool.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradients, means, model_state = global_gradients(task, state, batch, axis_name)
+        gradients, means, model_state = global_gradients(task, state, batch, axis_name, whole=whole)
         if axis_name is not None:  # equal where BatchNorm is synced, else the mean of the devices' statistics
             model_state = jax.lax.pmean(model_state, axis_name)
         loss = sum(means.values(), start=jnp.float32(0.0))
@@ -53,7 +58,12 @@ def make_train_step(
 
 
 def global_gradients(
-    task: Task, state: TrainState, batch: Batch, axis_name: str | None
+    task: Task,
+    state: TrainState,
+    batch: Batch,
+    axis_name: str | None,
+    *,
+    whole: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Metrics, Any]:
     """Gradients and terms of the loss of the whole batch, over all devices, and this device's model state."""
 
@@ -65,6 +75,7 @@ def global_gradients(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
+        params = params if whole is None else whole(params)
         terms, model_state = task.loss(params, state.model_state, batch, key)
         # Each device divides by the weight of all: its part of the one global mean.
         means = {name: Term(term.total, total(term.weight)).mean() for name, term in terms.items()}

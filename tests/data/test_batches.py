@@ -142,6 +142,37 @@ def test_shards_are_disjoint_equal_in_length_and_reshuffled(count):
     assert set(itertools.chain(*shards[0][:per_epoch])) != set(itertools.chain(*shards[0][per_epoch:]))
 
 
+@pytest.mark.parametrize("count", [24, 25, 31])
+@pytest.mark.parametrize("shard_count", [2, 3, 6])
+def test_the_parts_of_the_shards_laid_end_to_end_are_the_whole_batches(count, shard_count):
+    whole = list(make(count, batch_size=6, num_epochs=2))
+    size = 6 // shard_count
+    parts = [
+        make(count, batch_size=size, num_epochs=2, shard_index=index, shard_count=shard_count)
+        for index in range(shard_count)
+    ]
+    assert {part.batches_per_epoch for part in parts} == {count // 6}
+    joined = [
+        {n: np.concatenate([x[n] for x in batch]) for n in batch[0]} for batch in zip(*parts, strict=True)
+    ]
+    assert_equal_batches(joined, whole)
+
+
+def test_a_position_of_one_shard_is_one_of_two():
+    one = make(batch_size=4, num_epochs=2)
+    for _ in range(3):
+        next(one)
+    parts = [make(batch_size=2, num_epochs=2, shard_index=index, shard_count=2) for index in range(2)]
+    for part in parts:
+        part.set_state(json.loads(json.dumps(one.get_state())))
+        assert part.get_state() == one.get_state()
+    expected = list(one)
+    joined = [
+        {n: np.concatenate([x[n] for x in batch]) for n in batch[0]} for batch in zip(*parts, strict=True)
+    ]
+    assert_equal_batches(joined, expected)
+
+
 @pytest.mark.parametrize("position", [0, 1, 4, 5, 9, 10])
 def test_a_restored_position_continues_bit_for_bit(position):
     whole = list(make(num_epochs=2))
@@ -172,7 +203,7 @@ def test_closed_batches_go_on_from_their_position():
         ({"seed": 8}, "seed 7 there, 8 here"),
         ({"batch_size": 5}, "batch_size 4 there, 5 here"),
         ({"count": 21}, "num_records 20 there, 21 here"),
-        ({"shard_index": 1, "shard_count": 2}, "shard_index 0 there, 1 here; shard_count 1 there, 2 here"),
+        ({"shard_index": 1, "shard_count": 2}, "batch_size 4 there, 8 here"),
     ],
 )
 def test_a_position_of_other_batches_is_refused(other, named):
@@ -302,6 +333,17 @@ def test_evaluation_sees_each_image_once(count, shard_count):
             listed += batch["index"][where].tolist()
     assert sorted(seen) == list(range(count))
     assert seen == listed
+
+
+def test_evaluation_in_shards_laid_end_to_end_is_in_order():
+    shards = [
+        eval_batches(Numbers(10), TRANSFORM, batch_size=2, num_threads=0, shard_index=index, shard_count=2)
+        for index in range(2)
+    ]
+    joined = [
+        {n: np.concatenate([x[n] for x in batch]) for n in batch[0]} for batch in zip(*shards, strict=True)
+    ]
+    assert_equal_batches(joined, eval_batches(Numbers(10), TRANSFORM, batch_size=4, num_threads=0))
 
 
 def test_evaluation_is_in_order_and_can_be_repeated():

@@ -31,7 +31,7 @@ def test_a_step_finds_its_batch_on_the_devices(parallel):
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="'jit' or 'pmap', got 'xmap'"):
+    with pytest.raises(ValueError, match="'jit', 'pmap' or 'fsdp', got 'xmap'"):
         make_placement("xmap")
     placement = make_placement("pmap")
     with pytest.raises(ValueError, match="one size of the first axis, got \\[2, 3\\]"):

@@ -1,0 +1,119 @@
+"""Two processes of four devices train, score and resume as one process of one device does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvision.training import read_json_lines
+from jaxvision.weights import read_weights
+
+TRAIN = Path(__file__).parents[2] / "train"
+COMMON = [
+    *("--run.no-compilation-cache", "--optimizer.warmup-steps", "0", "--optimizer.name", "momentum"),
+    *("--optimizer.learning-rate", "0.1", "--run.steps", "5", "--run.log-every", "1"),
+    *("--run.checkpoint-every", "3", "--run.heartbeat", "20"),
+]
+SEGMENTATION = [
+    *("--model.features", "4", "8", "--data.size", "32", "32", "--data.batch-size", "16"),
+    *("--data.train-scenes", "56", "--data.eval-scenes", "20", "--data.jitter", "0.1", *COMMON),
+]
+CLASSIFICATION = [
+    *("--model.blocks", "1", "1", "1", "--model.features", "4", "4", "8"),
+    *("--data.size", "8", "8", "--data.batch-size", "64", *COMMON),
+]
+ONE, TWO = ("--run.cpu-devices", "1"), ("-n", "2", "--devices-per-process", "4")
+
+pytestmark = pytest.mark.slow
+
+
+def _run(processes, script, *options):
+    launcher = ["-m", "jaxvision.training.launch", *TWO] if processes == 2 else []
+    more = ONE if processes == 1 else ()
+    done = subprocess.run(
+        [sys.executable, *launcher, str(TRAIN / script), *map(str, options), *more],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _assert_same(folder, other, tolerance):
+    first, second = (read_weights(path / "weights.safetensors") for path in (folder, other))
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_allclose(second[name], array, rtol=tolerance, atol=1e-5, err_msg=name)
+    scores, found = (json.loads((path / "scores.json").read_text()) for path in (folder, other))
+    assert found == pytest.approx(scores, rel=1e-3, abs=1e-3)
+    records, others = (read_json_lines(path / "metrics.jsonl") for path in (folder, other))
+    assert [(r["step"], r["kind"]) for r in records] == [(r["step"], r["kind"]) for r in others]
+
+
+def _cut(folder, to):
+    """The run as a kill after step 3 leaves it."""
+    shutil.copytree(folder, to)
+    shutil.rmtree(to / "checkpoints" / "5")
+    (to / "weights.safetensors").unlink()
+    return to
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmentation")
+    where = ("--run.folder", folder, "--run.name")
+    _run(1, "segmentation.py", *SEGMENTATION, *where, "one")
+    output = _run(2, "segmentation.py", *SEGMENTATION, *where, "two")
+    return folder / "one", folder / "two", output
+
+
+def test_segmentation_by_two_processes_is_that_by_one(segmented):
+    one, two, output = segmented
+    _assert_same(one, two, 1e-5)
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
+    assert "unet_bn on 56 images, 8 device(s)" in output
+    assert not [line for line in output.splitlines() if line.startswith("[1]") and "[Gloo]" not in line], (
+        "process 0 alone prints"
+    )
+
+
+def test_a_run_of_two_processes_is_resumed_by_one(segmented, tmp_path):
+    one, two, _ = segmented
+    _run(1, "segmentation.py", "--resume", _cut(two, tmp_path / "run"))
+    _assert_same(one, tmp_path / "run", 1e-5)
+
+
+def test_a_run_of_one_process_is_resumed_by_two_with_parameters_in_parts(segmented, tmp_path):
+    one, _, _ = segmented
+    parts = ("--run.parallel", "fsdp", "--run.shard-rules", ".=auto")
+    _run(2, "segmentation.py", "--resume", _cut(one, tmp_path / "run"), *parts)
+    _assert_same(one, tmp_path / "run", 1e-5)
+    # And what two processes saved in parts, one process reads whole; there is no step left to make.
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    _run(1, "segmentation.py", "--resume", tmp_path / "run", "--run.parallel", "jit", "--run.shard-rules")
+    _assert_same(one, tmp_path / "run", 1e-5)
+
+
+def test_classification_by_pmap_over_two_processes_is_that_by_one(tmp_path):
+    where = ("--run.folder", tmp_path, "--run.name")
+    _run(1, "classification.py", *CLASSIFICATION, *where, "one")
+    _run(2, "classification.py", *CLASSIFICATION, *where, "two", "--run.parallel", "pmap")
+    _assert_same(tmp_path / "one", tmp_path / "two", 1e-5)
+    again = subprocess.run(
+        [
+            *(sys.executable, "-m", "jaxvision.training.launch", *TWO, str(TRAIN / "classification.py")),
+            *(*CLASSIFICATION, "--run.folder", str(tmp_path), "--run.name", "two"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert again.returncode == 1
+    assert again.stdout.count("holds another run") == 1, "one process says it for all"
