@@ -227,16 +227,12 @@ def train(config: Config, resumed: Path | None) -> int:
     return 0
 
 
-def report(
-    setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path, metric: str
-) -> None:
+def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path, metric: str) -> None:
     """Writes weights, scores, tables and pictures into the run's folder."""
     test = setup.sentences.parts.test
     scores, counts = trainer.evaluate(state, test)
     tags = setup.sentences.vocabularies.tags
-    write_tagging_report(
-        folder, scores, counts, tags.tokens, setup.spans, metric=metric, sentences=len(test)
-    )
+    write_tagging_report(folder, scores, counts, tags.tokens, setup.spans, metric=metric, sentences=len(test))
     variables = trainer.host_variables(state)
     tokens, _, characters = setup.sentences.vocabularies
     write_run_weights(
@@ -273,7 +269,8 @@ def predict(config: PredictConfig) -> int:
 
     @jax.jit
     def tag(batch: dict[str, Any]) -> jax.Array:
-        return model.apply(variables, batch["tokens"], batch.get("characters"), train=False).decode()
+        found: Any = model.apply(variables, batch, train=False)
+        return found.decode()
 
     lines = []
     rows = predict_rows(tag, inputs, batch_size=config.batch_size)

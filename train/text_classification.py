@@ -1,7 +1,7 @@
 """Trains a text classifier and shows how good it is; or classifies texts with a trained one.
 
-Train on sentences of Python's own documentation, without any download: to which theme of it (files, mail, web,
-the language itself, ...) does a sentence belong?
+Train on sentences of Python's own documentation, without any download: to which theme of it (files, mail,
+web, the language itself, ...) does a sentence belong?
 
     python train/text_classification.py
 
@@ -195,8 +195,8 @@ def describe(setup: Setup, folder: Path) -> None:
     """Says what the network sees of the texts."""
     parts, texts = setup.parts, setup.texts
     print(
-        f"{folder}: {setup.config.model.cell} and {setup.config.model.pooling} on {len(parts.train):,} texts of "
-        f"{name_some(parts.train.class_names)}, {len(texts.vocabulary):,} tokens, "
+        f"{folder}: {setup.config.model.cell} and {setup.config.model.pooling} on {len(parts.train):,} texts "
+        f"of {name_some(parts.train.class_names)}, {len(texts.vocabulary):,} tokens, "
         f"{setup.placement.num_devices} device(s)"
     )
     for name, source in zip(("training", "validation", "test"), parts, strict=True):

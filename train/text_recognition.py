@@ -53,7 +53,7 @@ class ModelOptions:
     """The network."""
 
     variant: Literal["crnn", "crnn_small"] = "crnn_small"
-    """crnn is that of the paper, 8.3 million parameters; crnn_small a narrow one that a CPU trains in minutes."""
+    """crnn is that of the paper; crnn_small a narrow one that a CPU trains in minutes."""
     features: tuple[int, ...] | None = None
     """Channels of the seven convolutions; by default the variant's."""
     hidden: int | None = None
@@ -199,7 +199,7 @@ def predict(config: PredictConfig) -> int:
     images = np.stack([prepare_word(image, width=trained.data.width) for _, image in read])
 
     @jax.jit
-    def logits(batch: dict[str, jax.Array]) -> jax.Array:
+    def logits(batch: dict[str, jax.Array]) -> Any:
         return model.apply(variables, batch["images"], train=False)
 
     scores = np.stack(predict_rows(logits, {"images": images}, batch_size=config.batch_size))

@@ -98,7 +98,9 @@ def ordered_array_batches(arrays: Mapping[str, np.ndarray], *, batch_size: int) 
     for start in range(0, count, batch_size):
         found = min(batch_size, count - start)
         batch = {
-            name: np.pad(array[start : start + found], [(0, batch_size - found)] + [(0, 0)] * (array.ndim - 1))
+            name: np.pad(
+                array[start : start + found], [(0, batch_size - found)] + [(0, 0)] * (array.ndim - 1)
+            )
             for name, array in arrays.items()
         }
         yield {**batch, "where": np.arange(batch_size) < found}

@@ -17,7 +17,7 @@ __all__ = ["TaggedSentence", "python_code_lines", "read_conll"]
 CODE_KINDS = ("COMMENT", "KEYWORD", "NAME", "NUMBER", "OPERATOR", "STRING")
 """What the characters of a line of Python belong to, after ``tokenize``."""
 
-_PART = {"train": range(0, 8), "val": range(8, 9), "test": range(9, 10)}  # of ten files
+_PART = {"train": range(8), "val": range(8, 9), "test": range(9, 10)}  # of ten files
 _LONGEST = 160  # characters of a line of code; longer ones are tables
 _KINDS = {
     tokenize.COMMENT: "COMMENT",
@@ -97,9 +97,9 @@ def python_code_lines(split: str, *, most: int = 10000) -> list[TaggedSentence]:
 
     Tags are ``B-`` and ``I-`` of :data:`CODE_KINDS`, after Python's own ``tokenize``, and ``O`` for blanks;
     one and the same character may be of a name, a string or a comment. Lines with a part of a token that goes
-    over several lines (docstrings) are left out, and those that hold operators alone. The parts have different
-    files, which are read in a fixed random order until there are enough lines. The text changes a little with
-    the release of Python.
+    over several lines (docstrings) are left out, and those that hold operators alone. The parts have
+    different files, which are read in a fixed random order until there are enough lines. The text changes a
+    little with the release of Python.
 
     Args:
       split: ``"train"``, ``"val"`` or ``"test"``: 8, 1 and 1 of ten files.
@@ -114,7 +114,9 @@ def python_code_lines(split: str, *, most: int = 10000) -> list[TaggedSentence]:
         raise ValueError(f"most: got {most}, expected at least 1")
     files = list(library_files())
     if not files:
-        raise ValueError("python_code_lines: the source of the standard library is not there; give CoNLL files")
+        raise ValueError(
+            "python_code_lines: the source of the standard library is not there; give CoNLL files"
+        )
     found: list[TaggedSentence] = []
     for place in np.random.default_rng(0).permutation(len(files)):
         if place % 10 in _PART[split] and len(found) < most:
@@ -150,7 +152,9 @@ def _tag_lines(name: str, source: bytes) -> Iterator[TaggedSentence]:
         characters = text[row - 1].rstrip()
         if row not in spanned and len(characters) <= _LONGEST and kinds - {"", "OPERATOR"}:
             begin = len(characters) - len(characters.lstrip())
-            yield TaggedSentence(f"{name}:{row}", tuple(characters[begin:]), tuple(line[begin : len(characters)]))
+            yield TaggedSentence(
+                f"{name}:{row}", tuple(characters[begin:]), tuple(line[begin : len(characters)])
+            )
 
 
 def _kind(token: tokenize.TokenInfo) -> str | None:

@@ -52,12 +52,40 @@ PYTHON_THEMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("_pydecimal", "colorsys", "fractions", "heapq", "numbers", "random", "statistics"),
             *("_pydatetime", "calendar", "datetime"),
         ),
-        "parallel": ("_threading_local", "asyncio", "concurrent", "multiprocessing", "queue", "sched", "threading"),
-        "testing": ("bdb", "cProfile", "doctest", "pdb", "profile", "timeit", "trace", "tracemalloc", "unittest"),
-        "web": ("ftplib", "http", "ipaddress", "socket", "socketserver", "ssl", "urllib", "wsgiref", "xmlrpc"),
+        "parallel": (
+            "_threading_local",
+            "asyncio",
+            "concurrent",
+            "multiprocessing",
+            "queue",
+            "sched",
+            "threading",
+        ),
+        "testing": (
+            "bdb",
+            "cProfile",
+            "doctest",
+            "pdb",
+            "profile",
+            "timeit",
+            "trace",
+            "tracemalloc",
+            "unittest",
+        ),
+        "web": (
+            "ftplib",
+            "http",
+            "ipaddress",
+            "socket",
+            "socketserver",
+            "ssl",
+            "urllib",
+            "wsgiref",
+            "xmlrpc",
+        ),
     }
 )
-"""Parts of Python's documentation by theme: packages and modules of its library, or the language reference."""
+"""Python's documentation by theme: packages and modules of its library, or the language reference."""
 
 _LEAST_WORDS = 4  # of a sentence of python_sentences; shorter ones are headings and scraps of code
 
@@ -91,8 +119,8 @@ class LabelledTexts(LabelledRecords):
             raise ValueError("texts: got none, expected at least one")
         if not len(self._texts) == len(self._labels) == len(self._names):
             raise ValueError(
-                f"texts: got {len(self._texts)} with {len(self._labels)} labels and {len(self._names)} names, "
-                "expected one of each a text"
+                f"texts: got {len(self._texts)} with {len(self._labels)} labels and {len(self._names)} "
+                "names, expected one of each a text"
             )
         if self._labels.min() < 0 or self._labels.max() >= len(self._class_names):
             raise ValueError(
@@ -117,8 +145,8 @@ class CsvTexts(LabelledTexts):
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if a column is missing, a line lacks a text or a class, a class is unknown, there is no line,
-        or the file is not UTF-8; the line is named.
+      ValueError: if a column is missing, a line lacks a text or a class, a class is unknown, there is no
+        line, or the file is not UTF-8; the line is named.
     """
 
     def __init__(
@@ -196,7 +224,7 @@ class TextFolder(LabelledTexts):
         super().__init__(texts, labels, class_names=names, names=paths)
 
 
-def python_sentences(split: str, *, test_share: float = 0.15) -> LabelledTexts:
+def python_sentences(*, test_share: float = 0.15) -> dict[str, LabelledTexts]:
     """Sentences of the documentation that comes with Python, and which theme of it each belongs to.
 
     Themes are those of :data:`PYTHON_THEMES`: the docstrings of a package such as asyncio, or the language
@@ -204,14 +232,14 @@ def python_sentences(split: str, *, test_share: float = 0.15) -> LabelledTexts:
     trained on is tested. The text changes a little with the release of Python.
 
     Args:
-      split: ``"train"``, ``"val"`` or ``"test"``.
       test_share: share of the documents of a theme that go to test, and as many to val.
 
+    Returns:
+      The parts ``"train"``, ``"val"`` and ``"test"``.
+
     Raises:
-      ValueError: for another split, or if this Python has no documentation.
+      ValueError: if this Python has no documentation.
     """
-    if split not in ("train", "val", "test"):
-        raise ValueError(f"split: got {split!r}, expected 'train', 'val' or 'test'")
     theme_of = {module: theme for theme, modules in PYTHON_THEMES.items() for module in modules}
     documents = []
     for document in python_documentation():
@@ -222,16 +250,18 @@ def python_sentences(split: str, *, test_share: float = 0.15) -> LabelledTexts:
     labels = np.array([classes.index(theme) for _, theme in documents], np.int32)
     rest, test = stratified_split(labels, test_share, rng=np.random.default_rng(0))
     train, val = stratified_split(labels[rest], test_share / (1 - test_share), rng=np.random.default_rng(1))
-    chosen = {"train": rest[train], "val": rest[val], "test": test}[split]
-    texts, found, names = [], [], []
-    for index in chosen:
-        document, theme = documents[index]
-        for sentence in split_sentences(document.text):
-            if len(sentence.split()) >= _LEAST_WORDS:
-                texts.append(" ".join(sentence.split()))
-                found.append(classes.index(theme))
-                names.append(document.name)
-    return LabelledTexts(texts, found, class_names=classes, names=names)
+    parts = {}
+    for split, chosen in (("train", rest[train]), ("val", rest[val]), ("test", test)):
+        texts, found, names = [], [], []
+        for index in chosen:
+            document, theme = documents[index]
+            for sentence in split_sentences(document.text):
+                if len(sentence.split()) >= _LEAST_WORDS:
+                    texts.append(" ".join(sentence.split()))
+                    found.append(classes.index(theme))
+                    names.append(document.name)
+        parts[split] = LabelledTexts(texts, found, class_names=classes, names=names)
+    return parts
 
 
 def _texts_below(folder: Path) -> list[Path]:

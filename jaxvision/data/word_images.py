@@ -125,8 +125,7 @@ class DigitStrings:
         if not -len(self) <= index < len(self):
             raise IndexError(f"string {index} of {len(self)}")
         rng, chosen = self._choose(index)
-        look = {"size": self.size, "scale": self.scale, "rotation": self.rotation}
-        inks = [draw_digit(rng, self._digits, index=int(place), **look)[1] for place in chosen]
+        inks = [self._draw(rng, int(place)) for place in chosen]
         row = self._row(rng, inks)
         image = backgrounds.textured(rng, self.size, strength=self.clutter)
         left = int(rng.integers(_MARGIN, self.size[1] - row.shape[1] - _MARGIN + 1))
@@ -137,6 +136,10 @@ class DigitStrings:
         image = np.clip(image, 0, 255).astype(np.uint8)
         text = _text(self._digits.values[chosen])
         return {"image": image, "text": text, "name": f"{self.split}{index % len(self)}"}
+
+    def _draw(self, rng: np.random.Generator, place: int) -> np.ndarray:
+        size, scale, rotation = self.size, self.scale, self.rotation
+        return draw_digit(rng, self._digits, size=size, scale=scale, rotation=rotation, index=place)[1]
 
     def _row(self, rng: np.random.Generator, inks: list[np.ndarray]) -> np.ndarray:
         """The digits side by side, float32 [H, w] with w at most the width between the margins."""

@@ -12,7 +12,8 @@ from jaxvision.ops.sequence_pooling import sequence_weights
 class AttentionPooling(nn.Module):
     r"""Attention of one learned vector over the steps of a sequence.
 
-    .. math:: u_t = \tanh(W h_t + b), \quad a_t = \operatorname{softmax}_t(u_t^\top c), \quad s = \sum_t a_t h_t
+    .. math::
+        u_t = \tanh(W h_t + b), \quad a_t = \operatorname{softmax}_t(u_t^\top c), \quad s = \sum_t a_t h_t
 
     Submodules: ``hidden`` (Dense, W and b) and ``context`` (Dense without bias, c).
 

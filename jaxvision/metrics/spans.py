@@ -66,9 +66,7 @@ def read_span_tags(tags: Sequence[str]) -> SpanTags | None:
     return SpanTags(types, kind, np.array([prefix == "B" for prefix, _ in parts]))
 
 
-def span_counts(
-    tags: jax.Array, predictions: jax.Array, spans: SpanTags, *, where: jax.Array
-) -> SpanCounts:
+def span_counts(tags: jax.Array, predictions: jax.Array, spans: SpanTags, *, where: jax.Array) -> SpanCounts:
     """Counts the spans of true and predicted tags, and those that are in both.
 
     A span begins at ``B``, and at an ``I`` that follows another type or nothing; it ends in front of the next

@@ -98,7 +98,9 @@ def transcript_counts(
     def total(values: jax.Array) -> jax.Array:
         return jnp.where(counted, values.astype(jnp.int32), 0).sum()
 
-    return TranscriptCounts(total(edits), total(true_lengths), total(edits == 0), counted.sum(dtype=jnp.int32))
+    return TranscriptCounts(
+        total(edits), total(true_lengths), total(edits == 0), counted.sum(dtype=jnp.int32)
+    )
 
 
 def label_error_rate(counts: TranscriptCounts) -> Array:

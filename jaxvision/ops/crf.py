@@ -57,8 +57,8 @@ def crf_log_partition(scores: jax.Array, params: CRFParams, *, where: jax.Array)
       ValueError: if shapes or dtypes do not fit.
 
     References:
-      Lafferty, McCallum and Pereira 2001, *Conditional Random Fields*, section 3; Rabiner 1989, *A Tutorial on
-      Hidden Markov Models*, equations 19 to 21, in logarithms.
+      Lafferty, McCallum and Pereira 2001, *Conditional Random Fields*, section 3; Rabiner 1989, *A Tutorial
+      on Hidden Markov Models*, equations 19 to 21, in logarithms.
 
     >>> free = CRFParams(jnp.zeros((2, 2)), jnp.zeros(2), jnp.zeros(2))
     >>> paths = jnp.exp(crf_log_partition(jnp.zeros((1, 3, 2)), free, where=jnp.ones((1, 3), bool)))

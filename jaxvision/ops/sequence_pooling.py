@@ -1,4 +1,4 @@
-"""A padded sequence ``[N, T, C]`` as one vector ``[N, C]``: the mean, the greatest or the weighted of its steps."""
+"""A padded sequence ``[N, T, C]`` as one vector ``[N, C]``: mean or maximum over its steps, and weights."""
 
 import jax
 import jax.numpy as jnp

@@ -20,7 +20,7 @@ def readings_sheet(
     columns: int = 4,
     cell: int = 200,
 ) -> np.ndarray:
-    """A grid of pictures; below each what was read: in green if it is the truth, in red with the truth if not.
+    """A grid of pictures; below each what was read: green if it is the truth, red with the truth if not.
 
     Args:
       images: uint8 [H, W, 3] each, of any sizes.

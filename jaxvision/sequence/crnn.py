@@ -76,8 +76,8 @@ class CRNN(nn.Module):
         check_floating(images=images)
         if images.shape[1] != HEIGHT or images.shape[2] < 8:
             raise ValueError(
-                f"images: expected {HEIGHT} pixels high and at least 8 wide, got {list(images.shape)}; resize "
-                f"lines of text to a height of {HEIGHT}"
+                f"images: expected {HEIGHT} pixels high and at least 8 wide, got {list(images.shape)}; "
+                f"resize lines of text to a height of {HEIGHT}"
             )
         if len(self.features) != 7:
             raise ValueError(f"features: expected seven numbers, one a convolution, got {self.features}")

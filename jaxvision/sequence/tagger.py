@@ -1,5 +1,6 @@
 """A tag for each token: embeddings of words and their characters, a bidirectional network, scores, a CRF."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -72,17 +73,18 @@ class SequenceTagger(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, tokens: jax.Array, characters: jax.Array | None, *, train: bool) -> TagScores:
-        """Scores tokens ``[N, T]``.
+    def __call__(self, inputs: Mapping[str, jax.Array], *, train: bool) -> TagScores:
+        """Scores tokens.
 
         Args:
-          tokens: integers from 0 to ``vocabulary_size - 1``, 0 behind each end.
-          characters: of each token, integers ``[N, T, L]``, 0 behind each end; None where the tagger has none.
+          inputs: ``tokens``, integers ``[N, T]`` from 0 to ``vocabulary_size - 1``, 0 behind each end; and
+            where the tagger sees them ``characters`` of each token, integers ``[N, T, L]``, likewise.
           train: whether to drop out (rng ``"dropout"``).
 
         Raises:
           ValueError: for another shape or dtype, an unknown cell, or characters that are missing or too many.
         """
+        tokens, characters = inputs["tokens"], inputs.get("characters")
         check_layout("tokens", tokens, "N T", remedy="add a batch axis")
         check_integer(tokens=tokens)
         if self.cell not in CELLS:
@@ -96,7 +98,9 @@ class SequenceTagger(nn.Module):
             name="embedding",
         )(tokens)  # [N, T, C]
         if (characters is None) != (self.character_vocabulary_size is None):
-            raise ValueError("characters: expected them where the tagger has a character_vocabulary_size alone")
+            raise ValueError(
+                "characters: expected them where the tagger has a character_vocabulary_size alone"
+            )
         if characters is not None:
             x = jnp.concatenate([x, self._spell(characters, train)], -1)
         x = Dropout(self.dropout_rate)(x, train=train)
@@ -139,6 +143,4 @@ class SequenceTagger(nn.Module):
         def draw(name: str, shape: tuple[int, ...]) -> jax.Array:
             return self.param(name, lambda key: init(key, shape, jnp.float32) - 0.05)
 
-        return CRFParams(
-            draw("transitions", (size, size)), draw("start", (size,)), draw("end", (size,))
-        )
+        return CRFParams(draw("transitions", (size, size)), draw("start", (size,)), draw("end", (size,)))

@@ -1,4 +1,4 @@
-"""A text as one class: embedded tokens, a recurrent network over them or none, one vector, one linear layer."""
+"""A text as one class: embedded tokens, a recurrent network over them or none, a vector, a linear layer."""
 
 from typing import Literal
 

@@ -28,7 +28,7 @@ WriteMistakes = Callable[[Path, LabelledSource, np.ndarray], None]
 
 
 def class_headings(unit: str) -> dict[str, str]:
-    """Headings of the table of :func:`jaxvision.tasks.classification_rows`, of images or what else there is."""
+    """Headings of the table of :func:`jaxvision.tasks.classification_rows`, of images or of others."""
     headings = {"class": "class", "precision": "precision", "recall": "recall", "f1": "F1"}
     return headings | {f"{kind}_{unit}": f"{kind} {unit}" for kind in ("true", "predicted")}
 

@@ -99,15 +99,17 @@ class RecognitionData:
         if self.source == "digits":
             low, high = self.digits
             size = (32, self.width)
-            train, val, test = (
+            strings = [
                 DigitStrings(split, size=size, min_digits=low, max_digits=high)
                 for split in ("train", "val", "test")
-            )
-            return WordParts(train, val, test)
+            ]
+            return WordParts(*strings)
         if self.root is None:
             raise ValueError("--data.source csv needs --data.root FILE.csv")
         train: WordSource = self._read(self.root)
-        held = [None if path is None else self._read(path) for path in (self.val_csv, self.test_csv)]
+        held: list[WordSource | None] = [
+            None if path is None else self._read(path) for path in (self.val_csv, self.test_csv)
+        ]
         rng = np.random.default_rng(self.split_seed)
         shares = (self.val_share, self.test_share)
         order = rng.permutation(len(train))
@@ -117,8 +119,8 @@ class RecognitionData:
                 count = round(share * len(train))
                 if not 0 < share < 1 or not 0 < count < len(order):
                     raise ValueError(
-                        f"--data.{('val', 'test')[place]}-share {share} of {len(train)} pictures leaves a part "
-                        "empty; give more pictures, another share or a file of its own"
+                        f"--data.{('val', 'test')[place]}-share {share} of {len(train)} pictures leaves a "
+                        "part empty; give more pictures, another share or a file of its own"
                     )
                 held[place] = WordSubset(train, sorted(order[:count]))
                 order = order[count:]
@@ -171,8 +173,8 @@ def encode_words(source: WordSource, alphabet: Vocabulary, *, steps: int, part: 
         if needed_steps(labels) > steps:
             raise ValueError(
                 f"{part} picture {number} says {text!r}: its {len(text)} characters need "
-                f"{needed_steps(labels)} columns (one each, and one between equal neighbours), and the network "
-                f"has {steps}; raise --data.width to {4 * (needed_steps(labels) + 1)}"
+                f"{needed_steps(labels)} columns (one each, and one between equal neighbours), and the "
+                f"network has {steps}; raise --data.width to {4 * (needed_steps(labels) + 1)}"
             )
         encoded.append(labels)
     longest = max(map(len, encoded), default=0)

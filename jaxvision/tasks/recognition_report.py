@@ -46,9 +46,7 @@ def decode(logits: jax.Array, *, beam_size: int) -> Transcripts:
 def read_strings(found: Transcripts, alphabet: Vocabulary) -> list[str]:
     """Transcripts as text."""
     labels, lengths = np.asarray(found.labels), np.asarray(found.lengths)
-    return [
-        "".join(alphabet.decode(row[:length])) for row, length in zip(labels, lengths, strict=True)
-    ]
+    return ["".join(alphabet.decode(row[:length])) for row, length in zip(labels, lengths, strict=True)]
 
 
 def write_recognition_report(

@@ -47,28 +47,22 @@ def sequence_tagging_task(
     """
 
     def init(key: jax.Array) -> Variables:
-        return typing.cast(
-            Variables,
-            model.init(
-                key,
-                jnp.zeros((1, length), jnp.int32),
-                None if letters is None else jnp.zeros((1, length, letters), jnp.int32),
-                train=False,
-            ),
-        )
+        inputs = {"tokens": jnp.zeros((1, length), jnp.int32)}
+        if letters is not None:
+            inputs["characters"] = jnp.zeros((1, length, letters), jnp.int32)
+        return typing.cast(Variables, model.init(key, inputs, train=False))
 
     def train_loss(
         params: Any, model_state: Any, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, Term], Any]:
-        found, _, model_state = apply_in_training(_Tagger(model), params, model_state, batch, key)
+        found, _, model_state = apply_in_training(model, params, model_state, tagger_inputs(batch), key)
         return {"tags": tagging_loss(found, batch["labels"], where=batch["where"])}, model_state
 
     def predict(variables: Variables, inputs: Mapping[str, jax.Array]) -> jax.Array:
         return apply(variables, inputs).decode()
 
     def apply(variables: Variables, inputs: Mapping[str, jax.Array]) -> TagScores:
-        tokens, characters = inputs["tokens"], inputs.get("characters")
-        return typing.cast(TagScores, model.apply(variables, tokens, characters, train=False))
+        return typing.cast(TagScores, model.apply(variables, inputs, train=False))
 
     def counts(variables: Variables, batch: Batch) -> dict[str, Any]:
         found = apply(variables, tagger_inputs(batch))
@@ -83,16 +77,6 @@ def sequence_tagging_task(
         return counted
 
     return Task(init, train_loss, predict, counts, tagging_scores)
-
-
-class _Tagger:
-    """A tagger as :func:`apply_in_training` calls a network: of one input, the batch."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-
-    def apply(self, variables: Any, batch: Batch, **options: Any) -> Any:
-        return self._model.apply(variables, batch["tokens"], batch.get("characters"), **options)
 
 
 def tagging_loss(found: TagScores, labels: jax.Array, *, where: jax.Array) -> Term:

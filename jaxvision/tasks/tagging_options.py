@@ -38,8 +38,8 @@ class TaggingData:
     """The sentences and their tags."""
 
     source: Literal["python", "conll"] = "python"
-    """python needs no files: the characters of lines of Python's own source, and what each belongs to (a name,
-    keyword, number, string, comment or operator). conll: files of columns, a token a line."""
+    """python needs no files: the characters of lines of Python's own source, and what each belongs to (a
+    name, keyword, number, string, comment or operator). conll: files of columns, a token a line."""
     root: Path | None = None
     """The file of the training sentences."""
     val: Path | None = None
@@ -74,7 +74,7 @@ class TaggingData:
 
         Raises:
           FileNotFoundError: if a file is missing.
-          ValueError: if no root is given where one is needed, a file is damaged or a share leaves a part empty.
+          ValueError: if no root is given where one is needed, a file is damaged or a part is empty.
         """
         if self.source == "python":
             if self.lines < 8:

@@ -38,7 +38,9 @@ def text_classification_task(model: nn.Module, loss: ClassificationLoss, *, leng
         params: Any, model_state: Any, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, Term], Any]:
         logits, _, model_state = apply_in_training(model, params, model_state, batch["tokens"], key)
-        return {"cross_entropy": cross_entropy_term(loss, logits, batch["labels"], batch["where"])}, model_state
+        return {
+            "cross_entropy": cross_entropy_term(loss, logits, batch["labels"], batch["where"])
+        }, model_state
 
     def predict(variables: Variables, tokens: jax.Array) -> jax.Array:
         return typing.cast(jax.Array, model.apply(variables, tokens, train=False))

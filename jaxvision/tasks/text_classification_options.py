@@ -49,8 +49,8 @@ class TextClassificationData:
     split_seed: int = 0
     """Of what goes into which part."""
     tokens: Literal["words", "whitespace", "characters"] = "words"
-    """What of a text is a token: words in small letters without punctuation; what stands between blanks, as it
-    is; or each character."""
+    """What of a text is a token: words in small letters without punctuation; what stands between blanks, as
+    it is; or each character."""
     min_count: int = 2
     """Tokens that are rarer in the training texts count as unknown."""
     max_size: int | None = None
@@ -68,7 +68,8 @@ class TextClassificationData:
           ValueError: if no root is given where one is needed, files do not fit, or a class has too few texts.
         """
         if self.source == "python":
-            return Parts(*(python_sentences(split) for split in ("train", "val", "test")))
+            sentences = python_sentences()
+            return Parts(sentences["train"], sentences["val"], sentences["test"])
         if self.root is None:
             kind = {"folder": "FOLDER", "csv": "FILE.csv"}[self.source]
             raise ValueError(f"--data.source {self.source} needs --data.root {kind}")

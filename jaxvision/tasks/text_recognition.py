@@ -101,7 +101,7 @@ def count_readings(found: Transcripts, labels: jax.Array, *, where: jax.Array) -
 
 
 def recognition_scores(counts: Mapping[str, Any]) -> dict[str, float]:
-    """``loss`` a word, ``accuracy`` (words without an error) and ``character_error_rate`` of summed counts."""
+    """``loss`` a word, ``accuracy`` (words without an error), ``character_error_rate`` of summed counts."""
     loss = counts["loss"]
     return {
         "loss": float(loss.total) / max(float(loss.weight), 1.0),

@@ -1,6 +1,5 @@
-"""The vocabulary of a run and its vectors: kept beside the checkpoint, checked at resume, filled from a file."""
+"""The vocabulary of a run and its vectors: checked when the run is resumed, filled from a file of vectors."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +40,9 @@ class VectorTable(NamedTuple):
     found: int
 
 
-def read_vector_table(path: Path, vocabulary: Vocabulary, *, seed: int, format: str | None = None) -> VectorTable:
+def read_vector_table(
+    path: Path, vocabulary: Vocabulary, *, seed: int, format: str | None = None
+) -> VectorTable:
     """The vectors of a vocabulary from a file of word2vec's or GloVe's formats.
 
     The vector of padding is zero. A token that the file does not have gets normal numbers of the mean and
