@@ -196,4 +196,6 @@ def _check(scores: jax.Array, params: CRFParams, where: jax.Array) -> tuple[jax.
             f"{list(where.shape)}; sequence_mask makes it of lengths"
         )
     wide = jnp.promote_types(scores.dtype, jnp.float32)
-    return jnp.where(where[..., None], scores.astype(wide), 0), CRFParams(*(p.astype(wide) for p in params))
+    return jnp.where(where[..., None], scores.astype(wide), 0), CRFParams(
+        *(jnp.asarray(p, wide) for p in params)
+    )

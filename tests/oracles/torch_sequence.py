@@ -1,4 +1,4 @@
-"""The networks of sequences, restated in PyTorch, on shared variables. Import only where torch is installed."""
+"""Networks of sequences, restated in PyTorch, on shared variables. Import only where torch is installed."""
 
 from typing import Any
 

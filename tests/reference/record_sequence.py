@@ -66,7 +66,7 @@ class Net:
 
     def apply(self, variables: Any, inputs: Any) -> tuple[Any, Any]:
         """Our side: outputs and changed collections."""
-        given = inputs["images"] if "images" in inputs else self.inputs
+        given = inputs.get("images", self.inputs)
         if isinstance(self.model, CRNN):
             logits, state = self.model.apply(variables, given, train=True, mutable=["batch_stats"])
             return {"logits": logits, "loss": ctc_losses(logits, jnp.asarray(WORDS))}, state
