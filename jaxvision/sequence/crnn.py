@@ -20,7 +20,12 @@ HEIGHT = 32
 CRNN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "crnn": {"features": (64, 128, 256, 256, 512, 512, 512), "hidden": 256},
-        "crnn_small": {"features": (16, 32, 48, 48, 64, 64, 64), "hidden": 48, "norm_from": 2},
+        "crnn_small": {
+            "features": (24, 48, 64, 64, 96, 96, 96),
+            "hidden": 64,
+            "num_layers": 1,
+            "norm_from": 1,
+        },
     }
 )
 

@@ -79,7 +79,7 @@ class RecognitionData:
     """Of what goes into which part."""
     alphabet: str | None = None
     """The characters that can be read; by default those of the training texts, for digits 0123456789."""
-    width: int = 128
+    width: int = 112
     """Pixels that pictures are filled up to, or squeezed into, at a height of 32. A quarter of it, less one,
     must be as much as the longest text needs: one a character, and one between equal neighbours."""
     digits: tuple[int, int] = (1, 5)

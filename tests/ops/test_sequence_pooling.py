@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvision.layers import AttentionPooling
-from jaxvision.ops import sequence_max, sequence_mask, sequence_mean, sequence_weights
+from jaxvision.ops import sequence_mask, sequence_max, sequence_mean, sequence_weights
 
 LENGTHS = [3, 0, 1, 4]
 X = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32)
