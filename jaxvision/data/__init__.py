@@ -1,5 +1,7 @@
 from jaxvision.data.ade20k import ADE20K_CLASSES as ADE20K_CLASSES
 from jaxvision.data.ade20k import ADE20KFolder as ADE20KFolder
+from jaxvision.data.array_batches import ArrayBatches as ArrayBatches
+from jaxvision.data.array_batches import ordered_array_batches as ordered_array_batches
 from jaxvision.data.array_images import ArrayImages as ArrayImages
 from jaxvision.data.array_images import digit_images as digit_images
 from jaxvision.data.array_images import read_image_arrays as read_image_arrays
@@ -51,6 +53,8 @@ from jaxvision.data.labelme import LabelmeFolder as LabelmeFolder
 from jaxvision.data.packed_text import IndexedText as IndexedText
 from jaxvision.data.packed_text import PackedText as PackedText
 from jaxvision.data.packed_text import index_text as index_text
+from jaxvision.data.padding import Padded as Padded
+from jaxvision.data.padding import pad_sequences as pad_sequences
 from jaxvision.data.polygons import draw_shape as draw_shape
 from jaxvision.data.polygons import read_points as read_points
 from jaxvision.data.prefetch import DevicePrefetch as DevicePrefetch
@@ -84,6 +88,16 @@ from jaxvision.data.source_report import report_source as report_source
 from jaxvision.data.splits import Subset as Subset
 from jaxvision.data.splits import stratified_folds as stratified_folds
 from jaxvision.data.splits import stratified_split as stratified_split
+from jaxvision.data.tagged_text import CODE_KINDS as CODE_KINDS
+from jaxvision.data.tagged_text import TaggedSentence as TaggedSentence
+from jaxvision.data.tagged_text import python_code_lines as python_code_lines
+from jaxvision.data.tagged_text import read_conll as read_conll
+from jaxvision.data.tagged_text import tags_of as tags_of
+from jaxvision.data.text_classes import PYTHON_THEMES as PYTHON_THEMES
+from jaxvision.data.text_classes import CsvTexts as CsvTexts
+from jaxvision.data.text_classes import LabelledTexts as LabelledTexts
+from jaxvision.data.text_classes import TextFolder as TextFolder
+from jaxvision.data.text_classes import python_sentences as python_sentences
 from jaxvision.data.text_files import Document as Document
 from jaxvision.data.text_files import TextFiles as TextFiles
 from jaxvision.data.text_files import penn_treebank as penn_treebank
@@ -114,3 +128,7 @@ from jaxvision.data.vocabulary import Vocabulary as Vocabulary
 from jaxvision.data.vocabulary import check_same_vocabulary as check_same_vocabulary
 from jaxvision.data.word_sets import read_analogies as read_analogies
 from jaxvision.data.word_sets import read_word_pairs as read_word_pairs
+from jaxvision.data.word_images import CsvWords as CsvWords
+from jaxvision.data.word_images import DigitStrings as DigitStrings
+from jaxvision.data.word_images import WordSource as WordSource
+from jaxvision.data.word_images import fit_word as fit_word

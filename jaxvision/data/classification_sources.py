@@ -187,12 +187,10 @@ class CsvImages(LabelledFiles):
         for needed, exists in ((path, path.is_file()), (root, root.is_dir())):
             if not exists:
                 raise FileNotFoundError(f"{needed}: no such {'file' if needed is path else 'folder'}")
-        try:
-            rows = list(_rows(path, image_column, label_column))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}; expected a CSV file in UTF-8") from error
-        if not rows:
-            raise ValueError(f"{path}: no line below the header, expected one a picture")
+        rows = [
+            (line, name.replace("\\", "/"), text)
+            for line, name, text in labelled_rows(path, image_column, label_column, kind="image")
+        ]
         seen: dict[str, tuple[int, str]] = {}
         for line, name, text in rows:
             if not (root / name).is_file():
@@ -204,8 +202,8 @@ class CsvImages(LabelledFiles):
                     f"{first_line}, expected one class a picture"
                 )
         if class_names is None:
-            class_names = _ordered({text for _, _, text in rows})
-        index_of = _class_indices(path, rows, tuple(class_names))
+            class_names = ordered_classes({text for _, _, text in rows})
+        index_of = class_indices(path, rows, tuple(class_names))
         names = [name for _, name, _ in rows]
         labels = [index_of[text] for _, _, text in rows]
         super().__init__(root, names, labels, class_names=class_names)
@@ -262,40 +260,74 @@ def _stop(error: OSError) -> None:
     raise error  # os.walk would pass over a folder that may not be read
 
 
-def _rows(path: Path, image_column: str, label_column: str) -> Iterator[tuple[int, str, str]]:
-    """(number of the line, image, label) of each line of a CSV file that is not blank."""
+def labelled_rows(
+    path: Path, value_column: str, label_column: str, *, kind: str, delimiter: str = ","
+) -> list[tuple[int, str, str]]:
+    """The lines of a CSV file that are not blank.
+
+    Args:
+      path: of the file, in UTF-8.
+      value_column: header of the column of what is classified.
+      label_column: header of the column of classes.
+      kind: what is classified, for messages: "image" or "text".
+      delimiter: between fields.
+
+    Returns:
+      Number of the line, value and label of each.
+
+    Raises:
+      ValueError: if a column is missing, a line lacks a value, there is no line, or it is no such file.
+    """
+    try:
+        rows = list(_rows(path, value_column, label_column, kind, delimiter))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}; expected a CSV file in UTF-8") from error
+    if not rows:
+        noun = "picture" if kind == "image" else kind
+        raise ValueError(f"{path}: no line below the header, expected one a {noun}")
+    return rows
+
+
+def _rows(
+    path: Path, value_column: str, label_column: str, kind: str, delimiter: str
+) -> Iterator[tuple[int, str, str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark at the start
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=delimiter)
         header = [column.strip() for column in reader.fieldnames or []]
-        missing = [column for column in (image_column, label_column) if column not in header]
+        missing = [column for column in (value_column, label_column) if column not in header]
         if missing:
             raise ValueError(
                 f"{path}, line 1: no column {' and no column '.join(map(repr, missing))}, the header holds "
-                f"{', '.join(map(repr, header)) or 'nothing'}; give image_column and label_column"
+                f"{', '.join(map(repr, header)) or 'nothing'}; give {kind}_column and label_column"
             )
         reader.fieldnames = header
         for row in reader:
-            values = [(row[column] or "").strip() for column in (image_column, label_column)]
+            values = [(row[column] or "").strip() for column in (value_column, label_column)]
             if not all(values):
                 raise ValueError(
-                    f"{path}, line {reader.line_num}: image {values[0]!r} and label {values[1]!r}, "
+                    f"{path}, line {reader.line_num}: {kind} {values[0]!r} and label {values[1]!r}, "
                     "expected both"
                 )
-            yield reader.line_num, values[0].replace("\\", "/"), values[1]
+            yield reader.line_num, values[0], values[1]
 
 
 def _is_integer(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and str(int(text)) == text
 
 
-def _ordered(texts: set[str]) -> list[str]:
+def ordered_classes(texts: set[str]) -> list[str]:
+    """The values of a column of classes by index: integers by their values, else names in order."""
     return sorted(texts, key=int) if all(map(_is_integer, texts)) else sorted(texts)
 
 
-def _class_indices(
+def class_indices(
     path: Path, rows: Sequence[tuple[int, str, str]], class_names: tuple[str, ...]
 ) -> dict[str, int]:
-    """Index of each class by the text in the file: names, or else indices, for the whole file alike."""
+    """Index of each class by the text in the file: names, or else indices, for the whole file alike.
+
+    Raises:
+      ValueError: for a text that is neither; the line is named.
+    """
     by_name = {name: index for index, name in enumerate(class_names)}
     by_index = {str(index): index for index in range(len(class_names))}
     table = by_name if any(text in by_name for _, _, text in rows) else by_index

@@ -8,7 +8,7 @@ what segmentation, detection, instance segmentation and classification need.
 import dataclasses
 import functools
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -53,6 +53,117 @@ def _stratified(targets: np.ndarray, split: str) -> np.ndarray:
         parts = np.split(members, ends[:-1])
         chosen.append(parts[_SPLITS.index(split)])
     return np.sort(np.concatenate(chosen))
+
+
+class DigitFields(NamedTuple):
+    """The digits of a split as smooth fields of ink.
+
+    Attributes:
+      fields: pictures, 8-bit, 4 times larger than 8x8.
+      values: integers [n], which digit each is.
+    """
+
+    fields: list[Image.Image]
+    values: np.ndarray
+
+
+def digit_fields(split: str) -> DigitFields:
+    """Reads the digits that a split may use.
+
+    Raises:
+      ValueError: as :func:`digit_indices`.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    chosen = _stratified(data.target, split)
+    padded = np.pad(data.images[chosen], ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER)))
+    side = padded.shape[1] * _UPSAMPLING
+    fields = []
+    for picture in padded.astype(np.float32) * np.float32(255 / 16):
+        large = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+        fields.append(Image.fromarray(np.clip(np.asarray(large), 0, 255).round().astype(np.uint8)))
+    return DigitFields(fields, data.target[chosen])
+
+
+def draw_digit(
+    rng: np.random.Generator,
+    digits: DigitFields,
+    *,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    rotation: float,
+    index: int | None = None,
+) -> tuple[int, np.ndarray]:
+    """A random digit and its ink, warped a little.
+
+    Args:
+      rng: draws the digit, its size, angle, proportions and pen.
+      digits: to draw from.
+      size: (H, W) of the scene.
+      scale: (least, greatest) height as a share of the shorter side of the scene.
+      rotation: greatest rotation in degrees, both ways.
+      index: which of the digits it is; None draws that too.
+
+    Returns:
+      The digit, and its ink, float32 [h, w] in 0..1, cropped to the ink and to the size of the scene.
+    """
+    chosen = int(rng.integers(len(digits.values))) if index is None else index
+    zoom = rng.uniform(*scale) * min(size) / 8  # pixels of the scene per pixel of the 8x8 grid
+    angle = np.deg2rad(rng.uniform(-rotation, rotation))
+    aspect, slant = rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15)
+    side = int(np.ceil(zoom * (8 + 2 * _BORDER) * (abs(np.cos(angle)) + abs(np.sin(angle)))))
+    # Pillow wants the map from output to input coordinates, about the centres of both.
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    inverse = np.array([[aspect, slant], [0, 1]]) @ turn * (_UPSAMPLING / zoom)
+    offset = (8 + 2 * _BORDER) * _UPSAMPLING / 2 - inverse @ (np.full(2, side) / 2)
+    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+    warped = digits.fields[chosen].transform(
+        (side, side), Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
+    )
+    # The 8x8 pictures hold grey ramps one grid pixel wide. Cutting the smooth field at a level with an
+    # edge about two scene pixels wide gives pen strokes; a lower level gives a broader pen.
+    level, gain = rng.uniform(0.35, 0.47), max(1.5, zoom / 2)
+    field = np.asarray(warped, np.float32) * np.float32(1 / 255)
+    ink = np.clip(np.float32(0.5) + np.float32(gain) * (field - np.float32(level)), 0, 1)
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    height, width = size
+    value = int(digits.values[chosen])
+    return value, ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][:height, :width]
+
+
+def contrasting_colour(
+    rng: np.random.Generator, behind: np.ndarray, *, contrast: tuple[float, float]
+) -> np.ndarray:
+    """A colour, float32 [3], lighter or darker than the mean of what is behind it.
+
+    Args:
+      rng: draws it.
+      behind: float32 [h, w, 3] in 0..255.
+      contrast: (least, greatest) difference in luma, as a share of the full range.
+    """
+    level = float(backgrounds.luminance(behind.mean((0, 1))))
+    difference = 255 * rng.uniform(*contrast)
+    lighter, darker = level + difference, level - difference
+    fits = [target for target in (lighter, darker) if 0 <= target <= 255]
+    if not fits:  # as dark or as light as can be
+        fits = [0.0 if level > 127 else 255.0]
+    target = fits[int(rng.integers(len(fits)))]
+    return backgrounds.random_colour(rng, target)
+
+
+def pixel_noise(rng: np.random.Generator, size: tuple[int, int], *, greatest: float) -> np.ndarray:
+    """Triangular noise, float32 [H, W, 3], made from random bytes: ten times faster than normal draws.
+
+    Args:
+      rng: draws it.
+      size: (H, W).
+      greatest: its amplitude is up to this share of the full range.
+    """
+    amplitude = np.float32(rng.uniform(0, greatest))
+    values = np.frombuffer(rng.bytes(2 * 3 * size[0] * size[1]), np.uint8)
+    pair = values.reshape(2, *size, 3).astype(np.float32)
+    return (pair[0] - pair[1]) * amplitude
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,19 +249,8 @@ class DigitScenes:
         return _DEFAULT_SCENES[self.split] if self.num_scenes is None else self.num_scenes
 
     @functools.cached_property
-    def _digits(self) -> tuple[list[Image.Image], np.ndarray]:
-        """The split's digits as smooth fields of ink (8-bit, 4 times up-sampled), and their values."""
-        from sklearn.datasets import load_digits
-
-        data = load_digits()
-        chosen = _stratified(data.target, self.split)
-        padded = np.pad(data.images[chosen], ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER)))
-        side = padded.shape[1] * _UPSAMPLING
-        fields = []
-        for picture in padded.astype(np.float32) * np.float32(255 / 16):
-            large = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
-            fields.append(Image.fromarray(np.clip(np.asarray(large), 0, 255).round().astype(np.uint8)))
-        return fields, data.target[chosen]
+    def _digits(self) -> DigitFields:
+        return digit_fields(self.split)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = operator.index(index)
@@ -163,44 +263,21 @@ class DigitScenes:
         digits: list[int] = []
         boxes: list[tuple[int, int, int, int]] = []
         for _ in range(int(rng.integers(self.min_digits, self.max_digits + 1))):
-            digit, ink = self._draw_digit(rng)
+            digit, ink = draw_digit(
+                rng, self._digits, size=self.size, scale=self.scale, rotation=self.rotation
+            )
             box = self._place(rng, ink.shape, boxes)
             if box is None:
                 continue
             y0, x0, y1, x1 = box
             behind = image[y0:y1, x0:x1]
-            colour = self._contrasting_colour(rng, behind)
+            colour = contrasting_colour(rng, behind, contrast=self.contrast)
             image[y0:y1, x0:x1] = behind + ink[..., None] * (colour - behind)
             owner[y0:y1, x0:x1][ink > 0.5] = len(digits)
             digits.append(digit)
             boxes.append(box)
-        image += self._pixel_noise(rng)
+        image += pixel_noise(rng, self.size, greatest=self.noise)
         return _record(image, owner, np.array(digits))
-
-    def _draw_digit(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-        """A random digit of the split and its ink, float32 [h, w] in 0..1, cropped to the ink."""
-        fields, values = self._digits
-        chosen = int(rng.integers(len(values)))
-        zoom = rng.uniform(*self.scale) * min(self.size) / 8  # pixels of the scene per pixel of the 8x8 grid
-        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
-        aspect, slant = rng.uniform(0.85, 1.15), rng.uniform(-0.15, 0.15)
-        side = int(np.ceil(zoom * (8 + 2 * _BORDER) * (abs(np.cos(angle)) + abs(np.sin(angle)))))
-        # Pillow wants the map from output to input coordinates, about the centres of both.
-        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        inverse = np.array([[aspect, slant], [0, 1]]) @ rotation * (_UPSAMPLING / zoom)
-        offset = (8 + 2 * _BORDER) * _UPSAMPLING / 2 - inverse @ (np.full(2, side) / 2)
-        matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
-        warped = fields[chosen].transform(
-            (side, side), Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR
-        )
-        # The 8x8 pictures hold grey ramps one grid pixel wide. Cutting the smooth field at a level with an
-        # edge about two scene pixels wide gives pen strokes; a lower level gives a broader pen.
-        level, gain = rng.uniform(0.35, 0.47), max(1.5, zoom / 2)
-        field = np.asarray(warped, np.float32) * np.float32(1 / 255)
-        ink = np.clip(np.float32(0.5) + np.float32(gain) * (field - np.float32(level)), 0, 1)
-        rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-        height, width = self.size
-        return int(values[chosen]), ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][:height, :width]
 
     def _place(
         self, rng: np.random.Generator, shape: tuple[int, ...], boxes: list[tuple[int, int, int, int]]
@@ -213,24 +290,6 @@ class DigitScenes:
             if all(_overlap(box, other) <= self.max_overlap for other in boxes):
                 return box
         return None
-
-    def _contrasting_colour(self, rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
-        """A colour, float32 [3], lighter or darker than the mean of what is behind by the set contrast."""
-        level = float(backgrounds.luminance(behind.mean((0, 1))))
-        difference = 255 * rng.uniform(*self.contrast)
-        lighter, darker = level + difference, level - difference
-        fits = [target for target in (lighter, darker) if 0 <= target <= 255]
-        if not fits:  # as dark or as light as can be
-            fits = [0.0 if level > 127 else 255.0]
-        target = fits[int(rng.integers(len(fits)))]
-        return backgrounds.random_colour(rng, target)
-
-    def _pixel_noise(self, rng: np.random.Generator) -> np.ndarray:
-        """Triangular noise, float32 [H, W, 3], made from random bytes: ten times faster than normal draws."""
-        amplitude = np.float32(rng.uniform(0, self.noise))
-        values = np.frombuffer(rng.bytes(2 * 3 * self.size[0] * self.size[1]), np.uint8)
-        pair = values.reshape(2, *self.size, 3).astype(np.float32)
-        return (pair[0] - pair[1]) * amplitude
 
 
 def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:

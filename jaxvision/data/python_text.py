@@ -79,6 +79,23 @@ def python_call_baskets(*, modules: Sequence[str] | None = None) -> list[Documen
     return documents
 
 
+def library_files(*, modules: Sequence[str] | None = None) -> Iterator[tuple[Path, bytes]]:
+    """Path below the library, and source text, of its modules, in the order of their paths.
+
+    Args:
+      modules: as in :func:`python_documentation`; tests and tools of the distribution are not among all.
+
+    Raises:
+      ValueError: if this Python has no such module.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = sorted(root.rglob("*.py")) if modules is None else _files_of(root, modules)
+    for path in paths:
+        relative = path.relative_to(root)
+        if modules is not None or not _NOT_LIBRARY & {*relative.parts}:
+            yield relative, path.read_bytes()
+
+
 def _called(node: ast.AST) -> str | None:
     if not isinstance(node, ast.Call):
         return None
@@ -98,16 +115,11 @@ def _topics() -> Iterator[Document]:
 
 def _trees(modules: Sequence[str] | None) -> Iterator[tuple[Path, ast.Module]]:
     """Path below the library, and parsed source, of the modules, in the order of their paths."""
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = sorted(root.rglob("*.py")) if modules is None else _files_of(root, modules)
-    for path in paths:
-        relative = path.relative_to(root)
-        if modules is None and _NOT_LIBRARY & {*relative.parts}:
-            continue
+    for relative, source in library_files(modules=modules):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of escapes in old modules
-                yield relative, ast.parse(path.read_bytes())
+                yield relative, ast.parse(source)
         except (SyntaxError, ValueError):  # templates that are no Python
             continue
 

@@ -3,6 +3,7 @@ from jaxvision.layers.activations import PReLU as PReLU
 from jaxvision.layers.attention import MLPBlock as MLPBlock
 from jaxvision.layers.attention import MultiHeadAttention as MultiHeadAttention
 from jaxvision.layers.attention import TransformerBlock as TransformerBlock
+from jaxvision.layers.attention_pooling import AttentionPooling as AttentionPooling
 from jaxvision.layers.blocks import ConvNormAct as ConvNormAct
 from jaxvision.layers.blocks import ConvTransposeNormAct as ConvTransposeNormAct
 from jaxvision.layers.cbam import CBAM as CBAM

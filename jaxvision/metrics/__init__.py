@@ -24,4 +24,14 @@ from jaxvision.metrics.segmentation import iou as iou
 from jaxvision.metrics.segmentation import mean_iou as mean_iou
 from jaxvision.metrics.segmentation import mean_pixel_accuracy as mean_pixel_accuracy
 from jaxvision.metrics.segmentation import pixel_accuracy as pixel_accuracy
+from jaxvision.metrics.spans import SpanCounts as SpanCounts
+from jaxvision.metrics.spans import SpanTags as SpanTags
+from jaxvision.metrics.spans import read_span_tags as read_span_tags
+from jaxvision.metrics.spans import span_counts as span_counts
+from jaxvision.metrics.spans import span_scores as span_scores
 from jaxvision.metrics.temperature import fit_temperature as fit_temperature
+from jaxvision.metrics.transcripts import TranscriptCounts as TranscriptCounts
+from jaxvision.metrics.transcripts import edit_distance as edit_distance
+from jaxvision.metrics.transcripts import label_error_rate as label_error_rate
+from jaxvision.metrics.transcripts import sequence_accuracy as sequence_accuracy
+from jaxvision.metrics.transcripts import transcript_counts as transcript_counts

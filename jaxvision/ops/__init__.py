@@ -41,6 +41,12 @@ from jaxvision.ops.attention import dot_product_attention as dot_product_attenti
 from jaxvision.ops.attention import weighted_values as weighted_values
 from jaxvision.ops.convolution import convolution as convolution
 from jaxvision.ops.convolution import transposed_convolution as transposed_convolution
+from jaxvision.ops.crf import BestPaths as BestPaths
+from jaxvision.ops.crf import CRFParams as CRFParams
+from jaxvision.ops.crf import crf_decode as crf_decode
+from jaxvision.ops.crf import crf_log_likelihood as crf_log_likelihood
+from jaxvision.ops.crf import crf_log_partition as crf_log_partition
+from jaxvision.ops.crf import crf_path_score as crf_path_score
 from jaxvision.ops.ctc import Transcripts as Transcripts
 from jaxvision.ops.ctc import ctc_beam_search as ctc_beam_search
 from jaxvision.ops.ctc import ctc_greedy_decode as ctc_greedy_decode
@@ -90,6 +96,9 @@ from jaxvision.ops.recurrent_lstm import LSTMParams as LSTMParams
 from jaxvision.ops.recurrent_lstm import LSTMState as LSTMState
 from jaxvision.ops.recurrent_lstm import lstm as lstm
 from jaxvision.ops.resize import resize as resize
+from jaxvision.ops.sequence_pooling import sequence_max as sequence_max
+from jaxvision.ops.sequence_pooling import sequence_mean as sequence_mean
+from jaxvision.ops.sequence_pooling import sequence_weights as sequence_weights
 from jaxvision.ops.sequences import detach_state as detach_state
 from jaxvision.ops.sequences import scan_windows as scan_windows
 from jaxvision.ops.sequences import sequence_mask as sequence_mask

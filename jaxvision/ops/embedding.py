@@ -77,7 +77,9 @@ def embedding_lookup(
         raise ValueError(f"padding_index: expected a row of the table, 0 to {size - 1}, got {padding_index}")
     if max_norm is not None and max_norm <= 0:
         raise ValueError(f"max_norm: expected a positive number or None, got {max_norm}")
-    rows_of = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # a narrow type cannot hold the size
+    rows_of = jnp.asarray(ids).astype(
+        jnp.promote_types(ids.dtype, jnp.int32)
+    )  # a narrow type cannot hold the size
     checkify.debug_check(
         jnp.all((rows_of >= 0) & (rows_of < size)),
         "ids: expected indices from 0 to {last}, got from {low} to {high}",

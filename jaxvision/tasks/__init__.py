@@ -4,6 +4,7 @@ from jaxvision.tasks.classification import classification_scores as classificati
 from jaxvision.tasks.classification import classification_task as classification_task
 from jaxvision.tasks.classification_options import ClassificationData as ClassificationData
 from jaxvision.tasks.classification_options import ClassificationLossOptions as ClassificationLossOptions
+from jaxvision.tasks.recognition_options import RecognitionData as RecognitionData
 from jaxvision.tasks.segmentation import class_scores as class_scores
 from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
 from jaxvision.tasks.segmentation import segmentation_task as segmentation_task
@@ -18,3 +19,10 @@ from jaxvision.tasks.word_options import WordTrainOptions as WordTrainOptions
 from jaxvision.tasks.word_training import ChunkBatches as ChunkBatches
 from jaxvision.tasks.word_training import compile_word_step as compile_word_step
 from jaxvision.tasks.word_training import word_task as word_task
+from jaxvision.tasks.sequence_tagging import sequence_tagging_task as sequence_tagging_task
+from jaxvision.tasks.sequence_tagging import tagging_scores as tagging_scores
+from jaxvision.tasks.tagging_options import TaggingData as TaggingData
+from jaxvision.tasks.text_classification import text_classification_task as text_classification_task
+from jaxvision.tasks.text_classification_options import TextClassificationData as TextClassificationData
+from jaxvision.tasks.text_recognition import recognition_scores as recognition_scores
+from jaxvision.tasks.text_recognition import text_recognition_task as text_recognition_task

@@ -92,9 +92,9 @@ def classification_task(
         logits, auxiliary, model_state = apply_in_training(
             model, params, model_state, images, key, frozen=frozen
         )
-        terms = {"cross_entropy": _cross_entropy(loss, logits, labels, batch["where"])}
+        terms = {"cross_entropy": cross_entropy_term(loss, logits, labels, batch["where"])}
         if auxiliary:
-            sides = [_cross_entropy(loss, side, labels, batch["where"]) for side in auxiliary]
+            sides = [cross_entropy_term(loss, side, labels, batch["where"]) for side in auxiliary]
             total = sum((side.total for side in sides), start=jnp.float32(0.0))
             terms["auxiliary"] = Term(loss.auxiliary * total, sides[0].weight)
         return terms, model_state
@@ -133,8 +133,17 @@ def mix_batch(
     )
 
 
-def _cross_entropy(loss: ClassificationLoss, logits: jax.Array, labels: jax.Array, where: jax.Array) -> Term:
-    """The term of labels [N], or of mixed ones [N, K], which weigh the mixture of their classes' weights."""
+def cross_entropy_term(
+    loss: ClassificationLoss, logits: jax.Array, labels: jax.Array, where: jax.Array
+) -> Term:
+    """The term of labels [N], or of mixed ones [N, K], which weigh the mixture of their classes' weights.
+
+    Args:
+      loss: label smoothing and class weights count.
+      logits: floating [N, K].
+      labels: integer [N], or probabilities [N, K].
+      where: bool [N]; False is not counted.
+    """
     weights = None if loss.class_weights is None else jnp.array(loss.class_weights)
     options: dict[str, Any] = {"class_weights": weights, "where": where}
     if labels.ndim == 1:
@@ -186,12 +195,15 @@ def classification_scores(counts: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def classification_rows(matrix: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def classification_rows(
+    matrix: np.ndarray, class_names: Sequence[str], *, unit: str = "images"
+) -> list[dict[str, Any]]:
     """One row a class: name, precision, recall, F1, images of the truth and of the prediction.
 
     Args:
       matrix: counts ``[K, K]``, rows truth, columns prediction.
       class_names: K names.
+      unit: what was counted, in the names of the last two: ``true_images``, ``predicted_images``.
     """
     scores = precision_recall_f1(np.asarray(matrix))
     return [
@@ -200,8 +212,8 @@ def classification_rows(matrix: np.ndarray, class_names: Sequence[str]) -> list[
             "precision": float(scores.precision[index]),
             "recall": float(scores.recall[index]),
             "f1": float(scores.f1[index]),
-            "true_images": int(matrix[index].sum()),
-            "predicted_images": int(matrix[:, index].sum()),
+            f"true_{unit}": int(matrix[index].sum()),
+            f"predicted_{unit}": int(matrix[:, index].sum()),
         }
         for index, name in enumerate(class_names)
     ]

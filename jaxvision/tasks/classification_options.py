@@ -62,6 +62,45 @@ class Parts(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Shares:
+    """How parts that are missing are taken from the training part.
+
+    Attributes:
+      val: share of each class to validate on.
+      test: share of each class to test on.
+      seed: of what goes where.
+    """
+
+    val: float
+    test: float
+    seed: int
+
+    def divide(
+        self, train: LabelledSource, validation: LabelledSource | None, test: LabelledSource | None
+    ) -> Parts:
+        """The parts, those that are None taken from the first.
+
+        Raises:
+          ValueError: if a share is not between 0 and 1, or a class has too few members.
+        """
+        if test is None:
+            train, test = self.split(train, self.test)
+        if validation is None:
+            train, validation = self.split(train, self.val)
+        return Parts(train, validation, test)
+
+    def split(self, source: LabelledSource, share: float) -> tuple[LabelledSource, LabelledSource]:
+        """All but a share of each class, and that share.
+
+        Raises:
+          ValueError: as :func:`jaxvision.data.stratified_split`.
+        """
+        rng = np.random.default_rng(self.seed)
+        first, second = stratified_split(source.labels, share, rng=rng)
+        return Subset(source, first), Subset(source, second)
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassificationData:
     """The images, and how they are varied."""
 
@@ -136,14 +175,15 @@ class ClassificationData:
         if not self.root.exists():
             raise FileNotFoundError(f"--data.root {self.root}: no such file or folder")
         if self.source == "arrays":
-            train, validation = self._split(read_image_arrays(self.root, "train"), self.val_share)
+            whole = read_image_arrays(self.root, "train")
+            train, validation = self._shares.split(whole, self.val_share)
             test = read_image_arrays(self.root, "test", class_names=train.class_names)
             return Parts(train, validation, test)
         return self._open_csv() if self.source == "csv" else self._open_folder(self.root)
 
     def _open_folder(self, root: Path) -> Parts:
         if not (root / "train").is_dir():
-            return self._divide(ImageFolder(root), None, None)
+            return self._shares.divide(ImageFolder(root), None, None)
         train = ImageFolder(root / "train")
         names = train.class_names
         held = {
@@ -152,7 +192,7 @@ class ClassificationData:
         }
         if held["val"] is not None and held["test"] is None:
             return Parts(train, held["val"], held["val"])
-        return self._divide(train, held["val"], held["test"])
+        return self._shares.divide(train, held["val"], held["test"])
 
     def _open_csv(self) -> Parts:
         assert self.root is not None
@@ -168,22 +208,11 @@ class ClassificationData:
         validation, test = (
             None if path is None else read(path, train.class_names) for path in (self.val_csv, self.test_csv)
         )
-        return self._divide(train, validation, test)
+        return self._shares.divide(train, validation, test)
 
-    def _divide(
-        self, train: LabelledSource, validation: LabelledSource | None, test: LabelledSource | None
-    ) -> Parts:
-        """Takes the parts that are missing from the training part."""
-        if test is None:
-            train, test = self._split(train, self.test_share)
-        if validation is None:
-            train, validation = self._split(train, self.val_share)
-        return Parts(train, validation, test)
-
-    def _split(self, source: LabelledSource, share: float) -> tuple[LabelledSource, LabelledSource]:
-        rng = np.random.default_rng(self.split_seed)
-        first, second = stratified_split(source.labels, share, rng=rng)
-        return Subset(source, first), Subset(source, second)
+    @property
+    def _shares(self) -> Shares:
+        return Shares(self.val_share, self.test_share, self.split_seed)
 
     def resolved(self, expected: Preprocessing) -> "ClassificationData":
         """The options with nothing left to the network.

@@ -13,8 +13,8 @@ from jaxvision.tasks.image_inputs import read_or_name
 from jaxvision.tasks.report_files import write_table
 from jaxvision.weights import Preprocessing
 
-Prediction = tuple[Path, np.ndarray]
-"""A file, and the probability of each class, float [K]."""
+Prediction = tuple[Path | str, np.ndarray]
+"""A file, or what is classified itself, and the probability of each class, float [K]."""
 
 
 def classify_files(
@@ -52,12 +52,17 @@ def classify_files(
         images = np.stack([transform({"image": image}, rng)["image"] for _, image in good])
         padding = [(0, batch_size - len(good)), (0, 0), (0, 0), (0, 0)]
         scores = np.asarray(logits(np.pad(images, padding)))[: len(good)]  # [n, K]
-        found += [(path, row) for (path, _), row in zip(good, _softmax(scores / temperature), strict=True)]
+        found += [(path, row) for (path, _), row in zip(good, softmax(scores / temperature), strict=True)]
     return found
 
 
 def write_predictions(
-    folder: Path, predictions: Sequence[Prediction], class_names: Sequence[str], *, top: int
+    folder: Path,
+    predictions: Sequence[Prediction],
+    class_names: Sequence[str],
+    *,
+    top: int,
+    kind: str = "image",
 ) -> list[Path]:
     """Writes the most probable classes of each image as JSON and as CSV.
 
@@ -66,6 +71,7 @@ def write_predictions(
       predictions: of :func:`classify_files`.
       class_names: K names.
       top: classes to list, the most probable first; all of them if there are fewer.
+      kind: what is classified, the name of its field.
 
     Returns:
       The files: ``predictions.json``, and ``predictions.csv`` unless there is no prediction.
@@ -80,14 +86,14 @@ def write_predictions(
         best = np.argsort(-probabilities, kind="stable")[:top]
         listed.append((str(path), [(class_names[index], float(probabilities[index])) for index in best]))
     records = [
-        {"image": image, "classes": [{"class": name, "probability": p} for name, p in classes]}
+        {kind: image, "classes": [{"class": name, "probability": p} for name, p in classes]}
         for image, classes in listed
     ]
     text = json.dumps(records, indent=2, ensure_ascii=False)
     written = [write_atomically(folder / "predictions.json", lambda file: file.write(text.encode()))]
     rows: list[dict[str, Any]] = []
     for image, classes in listed:
-        row: dict[str, Any] = {"image": image}
+        row: dict[str, Any] = {kind: image}
         for rank, (name, probability) in enumerate(classes, start=1):
             row |= {f"class{rank}": name, f"probability{rank}": probability}
         rows.append(row)
@@ -97,6 +103,7 @@ def write_predictions(
     return written
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities of numpy logits, over the last axis."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)

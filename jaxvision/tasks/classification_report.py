@@ -1,5 +1,6 @@
 """What a classification run leaves behind: scores, a table of the classes, pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -22,14 +23,31 @@ from jaxvision.tasks.classification import (
 from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
 from jaxvision.training import read_json_lines
 
-_HEADINGS = {
-    "class": "class",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "true_images": "true images",
-    "predicted_images": "predicted images",
-}
+WriteMistakes = Callable[[Path, LabelledSource, np.ndarray], None]
+"""Shows in a run's folder what of a source the network, by its logits [N, K], is most wrong about."""
+
+
+def class_headings(unit: str) -> dict[str, str]:
+    """Headings of the table of :func:`jaxvision.tasks.classification_rows`, of images or of others."""
+    headings = {"class": "class", "precision": "precision", "recall": "recall", "f1": "F1"}
+    return headings | {f"{kind}_{unit}": f"{kind} {unit}" for kind in ("true", "predicted")}
+
+
+def write_mistakes_sheet(folder: Path, source: LabelledSource, logits: np.ndarray) -> None:
+    """Draws the images whose wrong class the network is surest of, as mistakes.png.
+
+    Args:
+      folder: of the run.
+      source: of images.
+      logits: of its images, [N, K].
+    """
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    chosen = worst_mistakes(probabilities, source.labels)
+    images = [source[int(index)]["image"] for index in chosen]
+    sheet = mistakes_sheet(
+        images, source.labels[chosen], probabilities[chosen], class_names=tuple(source.class_names)
+    )
+    write_png(folder / "mistakes.png", sheet)
 
 
 def write_report(
@@ -39,6 +57,8 @@ def write_report(
     *,
     held_out: tuple[np.ndarray, np.ndarray] | None,
     is_tested_apart: bool,
+    unit: str = "images",
+    write_mistakes: WriteMistakes = write_mistakes_sheet,
 ) -> float | None:
     """Scores the logits of a test part, and writes and prints all about them.
 
@@ -49,6 +69,8 @@ def write_report(
       held_out: labels and logits of images that were not trained on, for the temperature; None for none.
       is_tested_apart: whether the test part is another than the one that the temperature is fitted on; only
         then the calibration error at that temperature says anything.
+      unit: what the source holds.
+      write_mistakes: shows the mistakes.
 
     Returns:
       The temperature, or None without held-out images, or without a mistake on them.
@@ -64,7 +86,7 @@ def write_report(
         if is_tested_apart:
             scaled = jax.device_get(jax.jit(calibration_counts)(logits / temperature, labels))
             scores["calibration_error_at_temperature"] = float(expected_calibration_error(scaled))
-    rows = classification_rows(counts["confusion"], names)
+    rows = classification_rows(counts["confusion"], names, unit=unit)
     write_scores(folder / "scores.json", scores)
     write_table(folder / "classes.csv", rows)
     confusion_picture(counts["confusion"], folder / "confusion.png", class_names=names)
@@ -76,19 +98,8 @@ def write_report(
         folder / "reliability.png",
         error=error,
     )
-    _write_mistakes(folder / "mistakes.png", source, logits)
+    write_mistakes(folder, source, logits)
     records = read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title="accuracy", metric="accuracy")
-    print_table(f"{folder}: {len(source)} test images", rows, scores, headings=_HEADINGS)
+    print_table(f"{folder}: {len(source)} test {unit}", rows, scores, headings=class_headings(unit))
     return temperature
-
-
-def _write_mistakes(path: Path, source: LabelledSource, logits: np.ndarray) -> None:
-    """Draws the images whose wrong class the network is surest of."""
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    chosen = worst_mistakes(probabilities, source.labels)
-    images = [source[int(index)]["image"] for index in chosen]
-    sheet = mistakes_sheet(
-        images, source.labels[chosen], probabilities[chosen], class_names=tuple(source.class_names)
-    )
-    write_png(path, sheet)

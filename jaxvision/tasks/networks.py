@@ -31,11 +31,11 @@ def apply_in_training(
     model: nn.Module,
     params: Any,
     model_state: Any,
-    images: jax.Array,
+    images: Any,
     key: jax.Array,
     *,
     frozen: Sequence[str] = (),
-) -> tuple[jax.Array, list[jax.Array], Any]:
+) -> tuple[Any, list[jax.Array], Any]:
     """Runs a network in training mode.
 
     A batch normalisation whose scale is frozen keeps its running statistics as well, and normalises by them:
@@ -45,7 +45,7 @@ def apply_in_training(
       model: called as ``model.apply(variables, images, train=...)``.
       params: its parameters.
       model_state: its other collections.
-      images: [N, H, W, 3].
+      images: [N, H, W, 3], or what else the network takes.
       key: of dropout.
       frozen: path patterns of parameters that are not trained, as the optimizer's.
 

@@ -1,7 +1,7 @@
 """What the scripts of all tasks share: the run of a task on its devices, and the file of its weights."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -10,10 +10,26 @@ import numpy as np
 
 from jaxvision import training, weights
 from jaxvision.core import name_some
-from jaxvision.data import TrainBatches, prefetch_to_device
+from jaxvision.data import prefetch_to_device
 from jaxvision.optimizers import OptimizerOptions, ema_params
 
 Config = TypeVar("Config")
+
+
+class Batches(Protocol):
+    """Shuffled batches without end, such as :class:`jaxvision.data.TrainBatches`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches from the position on."""
+
+    def get_state(self) -> Any:
+        """The position, as JSON."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes to a position."""
+
+    def close(self) -> None:
+        """Ends what reads them."""
 
 
 class DataOptions(Protocol):
@@ -23,11 +39,16 @@ class DataOptions(Protocol):
     def batch_size(self) -> int:
         """Images a step, over all devices."""
 
-    def batches(self, source: Any, *, seed: int) -> TrainBatches:
+    def batches(self, source: Any, *, seed: int) -> Batches:
         """Shuffled, varied batches without end."""
 
     def ordered_batches(self, source: Any) -> Iterable[Any]:
         """Every image once, in order."""
+
+
+def batch_images(batch: training.Batch) -> Any:
+    """What of a batch of images a task predicts from."""
+    return batch["images"]
 
 
 class Trainer:
@@ -41,6 +62,8 @@ class Trainer:
       run: the run.
       metric: the score that decides which checkpoint is best, and the plateau; more is better.
       layers: of the network, for a learning rate that falls with depth; see ``layer_order``.
+      inputs: what of a batch the task predicts from.
+      unit: what a batch holds, for the log.
 
     Raises:
       ValueError: if the optimizer's options do not fit.
@@ -56,6 +79,8 @@ class Trainer:
         run: training.RunOptions,
         metric: str,
         layers: Sequence[Sequence[str]] = (),
+        inputs: Callable[[training.Batch], Any] = batch_images,
+        unit: str = "images",
     ) -> None:
         params = jax.eval_shape(task.init, jax.random.key(0))["params"]
         self._data = data
@@ -66,11 +91,12 @@ class Trainer:
         self._task = task = training.rematerialise(task) if run.remat else task
         self._placement = placement
         self._metric = metric
+        self._unit = unit
         self._optimizer, self._learning_rate = optimizer.build(params, steps=run.steps, layers=layers)
         self._step = training.compile_step(task, self._optimizer, placement)
         self._count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))
         self._predict = placement.compile_count(
-            lambda variables, batch: task.predict(variables, batch["images"])
+            lambda variables, batch: task.predict(variables, inputs(batch))
         )
 
     def initialise(self, seed: int) -> Any:
@@ -79,7 +105,7 @@ class Trainer:
 
     def fit(
         self,
-        batches: TrainBatches,
+        batches: Batches,
         folder: Path,
         *,
         resumed: bool,
@@ -121,6 +147,7 @@ class Trainer:
                 learning_rate=self._learning_rate,
                 variables=variables,
                 step=self._step,
+                unit=self._unit,
             )
         finally:
             batches.close()

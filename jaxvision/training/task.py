@@ -20,13 +20,14 @@ class Task(NamedTuple):
       init: ``key -> variables``: ``{"params": ..., "batch_stats": ...}``; all but ``params`` is model state.
       loss: ``(params, model_state, batch, key) -> (terms, model_state)``. The loss is the sum over the
         terms of total / weight; both are summed over devices before the division.
-      predict: ``(variables, images) -> predictions``, in evaluation mode.
+      predict: ``(variables, inputs) -> predictions``, in evaluation mode; inputs are images, or what else the
+        model takes.
       counts: ``(variables, batch) -> counts``: arrays that add up over batches, devices and hosts.
       score: ``counts -> scores``: numpy counts, added over the whole data set, to plain numbers.
     """
 
     init: Callable[[jax.Array], Variables]
     loss: Callable[[Any, Any, Batch, jax.Array], tuple[Mapping[str, Term], Any]]
-    predict: Callable[[Variables, jax.Array], Any]
+    predict: Callable[[Variables, Any], Any]
     counts: Callable[[Variables, Batch], Any]
     score: Callable[[Any], dict[str, float]]
