@@ -1,7 +1,7 @@
 """What the scripts of all tasks share: the run of a task on its devices, and the file of its weights."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -9,10 +9,26 @@ import jax
 import numpy as np
 
 from jaxvision import training, weights
-from jaxvision.data import TrainBatches, prefetch_to_device
+from jaxvision.data import prefetch_to_device
 from jaxvision.optimizers import OptimizerOptions, ema_params
 
 Config = TypeVar("Config")
+
+
+class Batches(Protocol):
+    """Shuffled batches without end, such as :class:`jaxvision.data.TrainBatches`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches from the position on."""
+
+    def get_state(self) -> Any:
+        """The position, as JSON."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes to a position."""
+
+    def close(self) -> None:
+        """Ends what reads them."""
 
 
 class DataOptions(Protocol):
@@ -22,7 +38,7 @@ class DataOptions(Protocol):
     def batch_size(self) -> int:
         """Images a step, over all devices."""
 
-    def batches(self, source: Any, *, seed: int) -> TrainBatches:
+    def batches(self, source: Any, *, seed: int) -> Batches:
         """Shuffled, varied batches without end."""
 
     def ordered_batches(self, source: Any) -> Iterable[Any]:
@@ -40,6 +56,7 @@ class Trainer:
       run: the run.
       metric: the score that decides which checkpoint is best, and the plateau; more is better.
       layers: of the network, for a learning rate that falls with depth; see ``layer_order``.
+      unit: what a batch holds, for the log.
 
     Raises:
       ValueError: if the optimizer's options do not fit.
@@ -55,6 +72,7 @@ class Trainer:
         run: training.RunOptions,
         metric: str,
         layers: Sequence[Sequence[str]] = (),
+        unit: str = "images",
     ) -> None:
         params = jax.eval_shape(task.init, jax.random.key(0))["params"]
         self._data = data
@@ -63,6 +81,7 @@ class Trainer:
         self._task = task
         self._placement = placement
         self._metric = metric
+        self._unit = unit
         self._optimizer, self._learning_rate = optimizer.build(params, steps=run.steps, layers=layers)
         self._step = training.compile_step(task, self._optimizer, placement)
         self._count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))
@@ -76,7 +95,7 @@ class Trainer:
 
     def fit(
         self,
-        batches: TrainBatches,
+        batches: Batches,
         folder: Path,
         *,
         resumed: bool,
@@ -109,6 +128,7 @@ class Trainer:
                 learning_rate=self._learning_rate,
                 variables=variables,
                 step=self._step,
+                unit=self._unit,
             )
         finally:
             batches.close()
