@@ -108,6 +108,8 @@ from jaxvision.data.text_tokens import split_sentences as split_sentences
 from jaxvision.data.text_tokens import tokenize_characters as tokenize_characters
 from jaxvision.data.text_tokens import tokenize_whitespace as tokenize_whitespace
 from jaxvision.data.text_tokens import tokenize_words as tokenize_words
+from jaxvision.data.text_windows import TextWindows as TextWindows
+from jaxvision.data.text_windows import ordered_windows as ordered_windows
 from jaxvision.data.transforms import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxvision.data.transforms import IMAGENET_STD as IMAGENET_STD
 from jaxvision.data.transforms import ColourJitter as ColourJitter

@@ -49,6 +49,27 @@ class IndexedText(NamedTuple):
         counts = np.bincount(self.tokens, minlength=len(self.types))
         return dict(zip(self.types, counts.tolist(), strict=True))
 
+    def part(self, start: int, stop: int) -> "IndexedText":
+        """The tokens from one place to another, such as a held-out end; a sentence that is cut is two.
+
+        Args:
+          start: first token, from 0.
+          stop: behind the last token.
+        """
+
+        def cut(lengths: np.ndarray) -> np.ndarray:
+            return np.diff(np.clip(np.cumsum(lengths), start, stop), prepend=start)
+
+        sentences, documents = cut(self.sentence_lengths), cut(self.document_lengths)
+        names = [name for name, length in zip(self.document_names, documents, strict=True) if length]
+        return IndexedText(
+            self.types,
+            self.tokens[start:stop],
+            sentences[sentences > 0],
+            documents[documents > 0],
+            tuple(names),
+        )
+
     def pack(self, vocabulary: Vocabulary, *, end: str | None = None) -> PackedText:
         """The text in the numbers of a vocabulary.
 

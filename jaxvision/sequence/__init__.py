@@ -30,3 +30,7 @@ from jaxvision.sequence.tagger import SequenceTagger as SequenceTagger
 from jaxvision.sequence.tagger import TagScores as TagScores
 from jaxvision.sequence.text_classifier import PADDING_INDEX as PADDING_INDEX
 from jaxvision.sequence.text_classifier import TextClassifier as TextClassifier
+from jaxvision.sequence.language_model import LanguageModel as LanguageModel
+from jaxvision.sequence.language_model import language_model as language_model
+from jaxvision.sequence.sampling import draw_tokens as draw_tokens
+from jaxvision.sequence.sampling import sample_tokens as sample_tokens

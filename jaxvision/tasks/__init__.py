@@ -5,6 +5,14 @@ from jaxvision.tasks.classification import classification_task as classification
 from jaxvision.tasks.classification_options import ClassificationData as ClassificationData
 from jaxvision.tasks.classification_options import ClassificationLossOptions as ClassificationLossOptions
 from jaxvision.tasks.recognition_options import RecognitionData as RecognitionData
+from jaxvision.tasks.language_model import LanguageModelTrainer as LanguageModelTrainer
+from jaxvision.tasks.language_model import TextBatches as TextBatches
+from jaxvision.tasks.language_model import language_model_scores as language_model_scores
+from jaxvision.tasks.language_model import language_model_task as language_model_task
+from jaxvision.tasks.language_model import make_window_counts as make_window_counts
+from jaxvision.tasks.language_model_options import EpochOptions as EpochOptions
+from jaxvision.tasks.language_model_options import LanguageModelData as LanguageModelData
+from jaxvision.tasks.language_model_options import recipe_options as recipe_options
 from jaxvision.tasks.segmentation import class_scores as class_scores
 from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
 from jaxvision.tasks.segmentation import segmentation_task as segmentation_task
