@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.core import check_floating, check_integer
-from jaxvision.ops.gather_plans import GatherPlan, reduce_by_plan
+from jaxvision.ops.gather_plans import GatherPlan, reduce_by_plan, take_rows
 
 
 def segment_sum(
@@ -196,7 +196,7 @@ def scatter_sum(
 def _planned_sum(
     values: jax.Array, segment_ids: jax.Array, where: jax.Array | None, plan: GatherPlan
 ) -> jax.Array:
-    return reduce_by_plan(plan, lambda rows: values.at[rows].get(mode="promise_in_bounds"), jnp.add, 0)
+    return reduce_by_plan(plan, take_rows(values), jnp.add, 0)
 
 
 def _planned_sum_forward(
@@ -236,9 +236,7 @@ def _scatter_max(
 def _planned_max(
     values: jax.Array, segment_ids: jax.Array, where: jax.Array | None, plan: GatherPlan, empty: float
 ) -> jax.Array:
-    return reduce_by_plan(
-        plan, lambda rows: values.at[rows].get(mode="promise_in_bounds"), jnp.maximum, empty
-    )
+    return reduce_by_plan(plan, take_rows(values), jnp.maximum, empty)
 
 
 def _planned_max_forward(
