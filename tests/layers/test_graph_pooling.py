@@ -1,4 +1,4 @@
-"""What PyTorch Geometric lacks or does otherwise, against numpy: DCNN, NN4G, LSTM neighbours, pooling, heads."""
+"""What PyTorch Geometric lacks or does otherwise, against numpy: DCNN, NN4G, LSTM neighbours, pooling."""
 
 import jax
 import jax.numpy as jnp
