@@ -152,6 +152,8 @@ def messages_in_rows(messages: jax.Array, edges: Edges, length: int) -> tuple[ja
     order = jnp.argsort(owners, stable=True).astype(jnp.int32)
     owners = owners[order]
     nth = jnp.arange(size) - jnp.searchsorted(owners, owners, side="left")  # place among its node's edges
+    if size == 0:
+        return jnp.zeros((count, length, messages.shape[1]), messages.dtype), jnp.zeros((count, length), bool)
     table = jnp.full((count, length), size, jnp.int32).at[owners, nth].set(order, mode="drop")  # [V, D]
     return messages.at[table].get(mode="fill", fill_value=0), table < size
 

@@ -262,6 +262,8 @@ _planned_max.defvjp(_planned_max_forward, _planned_max_backward)
 
 def _rows_of(segments: jax.Array, segment_ids: jax.Array) -> jax.Array:
     """Each row's segment: ``[S, ...]`` to ``[E, ...]``, zeros where there is no such segment."""
+    if segments.shape[0] == 0:
+        return jnp.zeros((*segment_ids.shape, *segments.shape[1:]), segments.dtype)
     ids = _positive(segment_ids, segments.shape[0])
     return segments.at[ids].get(mode="fill", fill_value=0)
 

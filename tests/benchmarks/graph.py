@@ -1,6 +1,6 @@
 """Times a training step of graph networks in JAX and in PyTorch Geometric, with their peak memory.
 
-    python tests/benchmarks/graph.py                       # where jax, torch and torch_geometric are installed
+    python tests/benchmarks/graph.py                       # with jax, torch and torch_geometric
     python tests/benchmarks/graph.py --torch-python PATH   # torch in another environment
 
 A step is forward with dropout, cross entropy over labelled nodes, the gradients of the parameters and an Adam
