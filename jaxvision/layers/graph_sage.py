@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxvision.core import Graph
 from jaxvision.layers.initializers import Initializer, he_uniform
 from jaxvision.layers.message_passing import (
+    Aggregate,
     Edges,
     Messages,
     WeightedRows,
@@ -111,7 +112,7 @@ class SAGEConv(nn.Module):
 
     def _aggregate(self, messages: Messages, edges: Edges) -> jax.Array:
         if self.aggregator != "lstm":
-            every = {"mean": mean_messages, "sum": sum_messages, "max": max_messages}
+            every: dict[str, Aggregate] = {"mean": mean_messages, "sum": sum_messages, "max": max_messages}
             if self.aggregator not in every:
                 raise ValueError(f"aggregator: expected mean, sum, max or lstm, got {self.aggregator!r}")
             return every[self.aggregator](messages, edges)
