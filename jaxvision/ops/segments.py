@@ -265,7 +265,7 @@ def _rows_of(segments: jax.Array, segment_ids: jax.Array) -> jax.Array:
     if segments.shape[0] == 0:
         return jnp.zeros((*segment_ids.shape, *segments.shape[1:]), segments.dtype)
     ids = _positive(segment_ids, segments.shape[0])
-    return segments.at[ids].get(mode="fill", fill_value=0)
+    return jnp.asarray(segments).at[ids].get(mode="fill", fill_value=0)
 
 
 def _positive(ids: jax.Array, size: int) -> jax.Array:
