@@ -1,6 +1,7 @@
 """Normalisation layers with PyTorch's conventions, all called ``norm(x, train=train)``."""
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -44,11 +45,13 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None, train: bool) -> jax.Array:
         """Normalises ``[..., C]``.
 
         Args:
           x: activations, floating; every axis but the last is averaged over.
+          where: True where an element counts in the statistics, bool ``[...]``, such as the real nodes of a
+            padded graph; None for everywhere. Of fewer than two elements the running variance is biased.
           train: normalise by the statistics of this batch and update the running ones (``batch_stats`` must
             be mutable), or normalise by the running ones.
 
@@ -67,14 +70,15 @@ class BatchNorm(nn.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train:
             axis_name = None if self.is_initializing() else self.axis_name
-            center, variance, count = _batch_statistics(wide, axis_name)
+            center, variance, count = _batch_statistics(wide, axis_name, where)
             if not self.is_initializing():
-                if count < 2:
+                if isinstance(count, int) and count < 2:
                     raise ValueError(
                         f"x: expected at least two elements a channel for a variance, got {list(x.shape)}"
                         "; use a larger batch or image, or train=False"
                     )
-                unbiased = variance * (count / (count - 1))
+                rest = count - 1 if isinstance(count, int) else jnp.maximum(count - 1, 1)
+                unbiased = variance * (count / rest)
                 mean.value = (1 - self.momentum) * mean.value + self.momentum * center
                 var.value = (1 - self.momentum) * var.value + self.momentum * unbiased
         else:
@@ -85,7 +89,9 @@ class BatchNorm(nn.Module):
         return y.astype(x.dtype if self.dtype is None else self.dtype)
 
 
-def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array, int]:
+def _batch_statistics(
+    x: jax.Array, axis_name: str | None, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array, Any]:
     """Mean and biased variance of each channel, and the number of elements they are of.
 
     The variance does not change with the point that the squares are taken around, once the mean's own
@@ -93,6 +99,8 @@ def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, j
     every order and saves the gradient a pass over the activations.
     """
     axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    if where is not None:
+        return _masked_statistics(x, axis_name, where)
     mean = x.mean(axes)  # [C]
     if axis_name is not None:
         mean = lax.pmean(mean, axis_name)
@@ -102,6 +110,23 @@ def _batch_statistics(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, j
     if axis_name is not None:
         square = lax.pmean(square, axis_name)
     return mean, square - jnp.square(mean - point), count
+
+
+def _masked_statistics(
+    x: jax.Array, axis_name: str | None, where: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same of the elements where ``where`` is True, whatever the others hold."""
+    there = jnp.broadcast_to(where[..., None], x.shape)
+    axes = tuple(range(x.ndim - 1))
+
+    def over_devices(total: jax.Array) -> jax.Array:
+        return total if axis_name is None else lax.psum(total, axis_name)
+
+    count = over_devices(where.sum(dtype=x.dtype))
+    divisor = jnp.maximum(count, 1)
+    mean = over_devices(jnp.where(there, x, 0).sum(axes)) / divisor  # [C]
+    distance = jnp.where(there, x - jnp.broadcast_to(mean, x.shape), 0)
+    return mean, over_devices(jnp.square(distance).sum(axes)) / divisor, count
 
 
 class LayerNorm(nn.Module):
