@@ -5,7 +5,9 @@ padded :class:`jaxvision.core.Graph` (``nodes [D, V, F]``, ``senders [D, E]``, .
 
 * ``labels`` int32 and ``where`` bool: ``[D, V]`` of nodes, ``[D, G]`` of graphs, or ``[D, M]`` of pairs;
 * ``pairs`` int32 ``[D, M, 2]``, for link prediction;
-* ``neighbours``, of one whole graph: what :func:`jaxvision.ops.plan_neighbours` prepared, without a D.
+* of one whole graph, without a D, ``neighbours``: what :func:`jaxvision.ops.plan_neighbours` prepared; and
+  where most features are 0, ``nonzero`` int32 ``[n]``: positions in ``nodes.reshape(-1)`` of the others, for
+  :func:`jaxvision.ops.dropout_nonzero`.
 
 A training batch is a function of its number and the seed alone, so its number is the position of a run.
 """
@@ -33,6 +35,8 @@ from jaxvision.ops.neighbours import plan_neighbours
 __all__ = ["FullGraphNodes", "GraphSetBatches", "LinkBatches", "NumberedBatches", "SampledNodes"]
 
 NO_LABEL = -1  # of padding
+_SPARSE = 0.1  # share of features that are not 0, below which only these are dropped out
+_LARGEST = 2**31 * _SPARSE  # positions are int32
 
 Batch = dict[str, Any]
 
@@ -295,7 +299,10 @@ def _whole_graph(graph: Graph, edge_multiple: int, *, plan: bool) -> Batch:
     """The graph as the one part of a batch."""
     edges = max(-(-len(graph.senders) // edge_multiple), 1) * edge_multiple
     graph = pad_graph(graph, Bucket(len(graph.nodes), edges, len(graph.where_graphs)))
-    arrays = {name: array[None] for name, array in graph_arrays(graph).items()}
+    arrays: Batch = {name: array[None] for name, array in graph_arrays(graph).items()}
+    nonzero = np.flatnonzero(graph.nodes)
+    if len(nonzero) < _SPARSE * graph.nodes.size < _LARGEST:
+        arrays["nonzero"] = nonzero.astype(np.int32)
     return {**arrays, "neighbours": plan_neighbours(graph)} if plan else arrays
 
 

@@ -1,8 +1,8 @@
 """Tasks of graphs: classes of nodes, classes of graphs, and which pairs of nodes are linked.
 
 A batch is what ``jaxvision.data.graph_loaders`` makes: the fields of a graph with D parts in front, ``labels``,
-``where``, and for links ``pairs``; ``neighbours`` may hold what :func:`jaxvision.ops.plan_neighbours` prepared
-of the one part. Predictions have the same D in front.
+``where``, and for links ``pairs``. Of one whole graph it may hold ``neighbours`` and ``nonzero``, which are passed
+on to the network. Predictions have the same D in front.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ def node_task(model: nn.Module, shape: GraphShape, *, penalty: Penalty | None = 
     Trained on are the nodes where ``where`` ``[D, V]`` says so; messages run over all of them.
 
     Args:
-      model: called as ``model.apply(variables, graph, train=..., neighbours=...)``, gives ``[V, K]``.
+      model: called as ``model.apply(variables, graph, train=...)``, gives ``[V, K]``.
       shape: of the graphs.
       penalty: on the parameters.
     """
@@ -67,7 +67,7 @@ def graph_task(model: nn.Module, shape: GraphShape, *, penalty: Penalty | None =
     """Makes a network that gives each graph the logits of its class into a task.
 
     Args:
-      model: called as ``model.apply(variables, graph, train=..., neighbours=...)``, gives ``[G, K]``.
+      model: called as ``model.apply(variables, graph, train=...)``, gives ``[G, K]``.
       shape: of the graphs.
       penalty: on the parameters.
     """
@@ -78,7 +78,7 @@ def link_task(model: nn.Module, shape: GraphShape, *, penalty: Penalty | None = 
     """Makes a network that scores pairs of nodes into a task: binary cross entropy, area under the ROC curve.
 
     Args:
-      model: called as ``model.apply(variables, graph, pairs, train=..., neighbours=...)`` with ``pairs``
+      model: called as ``model.apply(variables, graph, pairs, train=...)`` with ``pairs``
         ``[M, 2]``, gives logits ``[M]``. Its batches hold one graph, D = 1.
       shape: of the graphs.
       penalty: on the parameters.
@@ -86,7 +86,7 @@ def link_task(model: nn.Module, shape: GraphShape, *, penalty: Penalty | None = 
 
     def score(variables: Variables, batch: Batch, **options: Any) -> Any:
         pairs = batch["pairs"].reshape(-1, 2)  # [M, 2]
-        return model.apply(variables, joined_graph(batch), pairs, neighbours=batch.get("neighbours"), **options)
+        return model.apply(variables, joined_graph(batch), pairs, **_prepared(batch), **options)
 
     def init(key: jax.Array) -> Variables:
         return model.init(key, blank_graph(shape), jnp.zeros((1, 2), jnp.int32), train=False)
@@ -118,7 +118,7 @@ def link_task(model: nn.Module, shape: GraphShape, *, penalty: Penalty | None = 
 
 def _classification(model: nn.Module, shape: GraphShape, penalty: Penalty | None) -> Task:
     def score(variables: Variables, batch: Batch, **options: Any) -> Any:
-        return model.apply(variables, joined_graph(batch), neighbours=batch.get("neighbours"), **options)
+        return model.apply(variables, joined_graph(batch), **_prepared(batch), **options)
 
     def init(key: jax.Array) -> Variables:
         return model.init(key, blank_graph(shape), train=False)
@@ -202,6 +202,11 @@ def joined_graph(batch: Batch) -> Graph:
         graph_ids=shifted(graph.graph_ids, graph.where_graphs.shape[1]),
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), graph)
+
+
+def _prepared(batch: Batch) -> dict[str, Any]:
+    """What was prepared of a whole graph on the host, as options of the network."""
+    return {name: batch[name] for name in ("neighbours", "nonzero") if name in batch}
 
 
 def _flat(batch: Batch) -> tuple[jax.Array, jax.Array]:

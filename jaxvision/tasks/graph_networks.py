@@ -16,6 +16,7 @@ from jaxvision.layers.graph_gcn import GCNConv
 from jaxvision.layers.graph_gin import GINConv, NodeMLP
 from jaxvision.layers.graph_mixture import GMMConv, degree_coordinates
 from jaxvision.layers.graph_sage import SAGEConv
+from jaxvision.ops.dropout import dropout_nonzero
 from jaxvision.ops.neighbours import Neighbours
 from jaxvision.ops.segments import segment_max, segment_mean, segment_sum
 
@@ -82,12 +83,20 @@ class ConvolutionNetwork(nn.Module):
     whole_graphs: bool = False
 
     @nn.compact
-    def __call__(self, graph: Graph, *, neighbours: Neighbours | None = None, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        graph: Graph,
+        *,
+        neighbours: Neighbours | None = None,
+        nonzero: jax.Array | None = None,
+        train: bool,
+    ) -> jax.Array:
         """Gives ``[V, features]``, or of graphs ``[G, features]``, float32.
 
         Args:
           graph: the graph, or graphs side by side.
           neighbours: its edges as :func:`jaxvision.ops.plan_neighbours` prepares them, for speed on a CPU.
+          nonzero: positions of the features that are not 0, for :func:`jaxvision.ops.dropout_nonzero`; or None.
           train: whether to drop out (rng ``"dropout"``) and norms take the statistics of these nodes.
         """
         options = self.options
@@ -101,7 +110,10 @@ class ConvolutionNetwork(nn.Module):
         count = 1 if options.name == "dcnn" else options.layers
         for index in range(count):
             is_last = index == count - 1 and not self.whole_graphs
-            x = x if self.whole_graphs else drop(x, train=train)
+            if index == 0 and nonzero is not None and train and options.dropout > 0:
+                x = dropout_nonzero(self.make_rng("dropout"), x, nonzero, rate=options.dropout)
+            elif not self.whole_graphs:
+                x = drop(x, train=train)
             x = self._convolve(f"conv{index}", graph._replace(nodes=x), neighbours, is_last, train=train)
             if not is_last:
                 x = nn.elu(x) if is_attention else nn.relu(x)
@@ -164,11 +176,17 @@ class LinkNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: Graph, pairs: jax.Array, *, neighbours: Neighbours | None = None, train: bool
+        self,
+        graph: Graph,
+        pairs: jax.Array,
+        *,
+        neighbours: Neighbours | None = None,
+        nonzero: jax.Array | None = None,
+        train: bool,
     ) -> jax.Array:
-        """Scores pairs of nodes ``[M, 2]``: logits ``[M]``, float32."""
+        """Scores pairs of nodes ``[M, 2]``: logits ``[M]``, float32; all else as the encoder takes it."""
         encoder = ConvolutionNetwork(self.options, self.options.out, name="encoder")
-        embedded = encoder(graph, neighbours=neighbours, train=train)  # [V, out]
+        embedded = encoder(graph, neighbours=neighbours, nonzero=nonzero, train=train)  # [V, out]
         product = embedded[pairs[:, 0]] * embedded[pairs[:, 1]]  # [M, out]
         if self.options.decoder == "dot":
             return product.sum(axis=-1)

@@ -40,7 +40,7 @@ class Neighbours(nn.Module):
     of: str = "nodes"
 
     @nn.compact
-    def __call__(self, graph, pairs=None, *, train, neighbours=None):
+    def __call__(self, graph, pairs=None, *, train, **prepared):
         nodes = jnp.where(graph.where_nodes[:, None], graph.nodes, 0)
         sent = jnp.where(graph.where_edges[:, None], nodes[graph.senders], 0)
         nodes = nodes + jnp.zeros_like(nodes).at[graph.receivers].add(sent)
