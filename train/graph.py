@@ -22,7 +22,6 @@ The whole graph is shared out over the devices by its edges; graphs and neighbou
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +30,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvision import optimizers, training
 from jaxvision.core import Graph, write_atomically
@@ -88,9 +86,7 @@ class Config:
     data: GraphData = dataclasses.field(default_factory=GraphData)
     model: GraphModelOptions = dataclasses.field(default_factory=GraphModelOptions)
     loss: LossOptions = dataclasses.field(default_factory=LossOptions)
-    optimizer: optimizers.OptimizerOptions = dataclasses.field(
-        default_factory=optimizers.OptimizerOptions
-    )
+    optimizer: optimizers.OptimizerOptions = dataclasses.field(default_factory=optimizers.OptimizerOptions)
     run: training.RunOptions = dataclasses.field(default_factory=training.RunOptions)
     seeds: int = 1
     """Train from that many seeds, from --run.seed on, each in one compiled program; mean and spread of the
@@ -219,9 +215,7 @@ def prepare_sampled(config: Config, placement: training.Placement, data: NodeGra
 
 
 def _node_setup(config: Config, placement: training.Placement, data: NodeGraph, loader: Any) -> Setup:
-    task = node_task(
-        classifier(config, data.num_classes), shape_of(data.graph), penalty=penalty_of(config)
-    )
+    task = node_task(classifier(config, data.num_classes), shape_of(data.graph), penalty=penalty_of(config))
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
         logits, labels, names = trainer.predict(state, "all"), data.labels, data.class_names

@@ -182,12 +182,7 @@ def rounded_bucket(graph: Graph, *, least: int = 16) -> Bucket:
 
 def stack_graphs(graphs: Sequence[Graph]) -> Graph:
     """Stacks padded graphs of equal sizes: ``nodes [D, V, F]`` and so on, one for each of D devices."""
-    return Graph(
-        *(
-            None if arrays[0] is None else np.stack(arrays)
-            for arrays in zip(*graphs, strict=True)
-        )
-    )
+    return Graph(*(None if arrays[0] is None else np.stack(arrays) for arrays in zip(*graphs, strict=True)))
 
 
 def graph_arrays(graph: Graph) -> dict[str, Any]:

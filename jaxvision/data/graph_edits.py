@@ -179,7 +179,9 @@ def normalise_edges(graph: Graph, *, how: Literal["symmetric", "receiver", "send
     weights = _weights(graph)
     degree = degrees(graph, direction="out" if how == "sender" else "in", weighted=True)
     if np.any(degree < 0):
-        raise ValueError("normalise_edges: a node has a negative degree; expected weights that are not negative")
+        raise ValueError(
+            "normalise_edges: a node has a negative degree; expected weights that are not negative"
+        )
     power = -0.5 if how == "symmetric" else -1.0
     scale = np.where(degree > 0, np.where(degree > 0, degree, 1.0) ** power, 0.0)
     if how != "receiver":
@@ -200,9 +202,7 @@ def normalise_rows(features: np.ndarray) -> np.ndarray:
     return features / np.where(total == 0, np.float32(1), total)
 
 
-def k_hop_nodes(
-    graph: Graph, seeds: Any, hops: int, *, direction: Literal["in", "out"] = "in"
-) -> np.ndarray:
+def k_hop_nodes(graph: Graph, seeds: Any, hops: int, *, direction: Literal["in", "out"] = "in") -> np.ndarray:
     """Nodes that reach some seed in at most ``hops`` edges: what a network of that many layers sees.
 
     Args:

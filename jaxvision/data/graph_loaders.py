@@ -153,7 +153,9 @@ class SampledNodes:
         share = self.batch_size // self._shards
         graphs, labels, where = [], [], []
         for start in range(0, self.batch_size, share):
-            own = np.unique(targets[start : start + share])  # near the end of a small epoch one may come twice
+            own = np.unique(
+                targets[start : start + share]
+            )  # near the end of a small epoch one may come twice
             graph, _ = self._sampler.draw(own, rng=rng)
             graphs.append(graph)
             is_target = np.arange(self.bucket.nodes) < len(own)

@@ -109,9 +109,13 @@ def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
     classes = _read_integers(path("graph_labels"))[:, 0]  # [N]
     ends = _read_integers(path("A"), columns=2) - 1  # [E, 2]
     num_nodes, num_graphs = len(graph_of), len(classes)
-    _check_lines(path("graph_indicator"), (graph_of < 0) | (graph_of >= num_graphs), f"no graph of {num_graphs}")
+    _check_lines(
+        path("graph_indicator"), (graph_of < 0) | (graph_of >= num_graphs), f"no graph of {num_graphs}"
+    )
     falls = np.concatenate([np.zeros(1, bool), np.diff(graph_of) < 0])
-    _check_lines(path("graph_indicator"), falls, "below the line before, expected ascending numbers of graphs")
+    _check_lines(
+        path("graph_indicator"), falls, "below the line before, expected ascending numbers of graphs"
+    )
     outside = ((ends < 0) | (ends >= num_nodes)).any(axis=1)
     _check_lines(path("A"), outside, f"an end that is no node of 1..{num_nodes}")
     crossing = graph_of[ends[:, 0]] != graph_of[ends[:, 1]]
@@ -155,7 +159,9 @@ def _read_numbers(path: Path, *, columns: int | None = None) -> np.ndarray:
         try:
             row = [float(word) for word in line.split(",")]
         except ValueError as error:
-            raise ValueError(f"{path}, line {index + 1}: {line!r}, expected numbers between commas") from error
+            raise ValueError(
+                f"{path}, line {index + 1}: {line!r}, expected numbers between commas"
+            ) from error
         width = columns or len(rows[0] if rows else row)
         if len(row) != width:
             raise ValueError(f"{path}, line {index + 1}: {len(row)} numbers, expected {width}")
@@ -274,5 +280,7 @@ def _ladder(size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
 def _communities(size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     half = size // 2
     trees = _tree(half, rng) + [(half + one, half + other) for one, other in _tree(size - half, rng)]
-    hubs = [(0, node) for node in range(2, half, 2)] + [(half, half + node) for node in range(2, size - half, 2)]
+    hubs = [(0, node) for node in range(2, half, 2)] + [
+        (half, half + node) for node in range(2, size - half, 2)
+    ]
     return [*trees, *hubs, (0, half)]

@@ -113,7 +113,9 @@ def graph_from_pairs(
     if table.size == 0:
         table = np.zeros((0, 2), np.int64)
     if table.ndim != 2 or table.shape[1] != 2:
-        raise ValueError(f"{name}: pairs {list(table.shape)}, expected [E, 2]: sender and receiver of each edge")
+        raise ValueError(
+            f"{name}: pairs {list(table.shape)}, expected [E, 2]: sender and receiver of each edge"
+        )
     return make_graph(table[:, 0], table[:, 1], num_nodes=num_nodes, nodes=nodes, edges=edges, name=name)
 
 
@@ -302,7 +304,9 @@ def _attributes(
 ) -> np.ndarray:
     for data, title in zip(found, titles, strict=True):
         if attribute not in data:
-            raise ValueError(f"{name} {title} has no {attribute!r}; it has {', '.join(map(str, data)) or 'none'}")
+            raise ValueError(
+                f"{name} {title} has no {attribute!r}; it has {', '.join(map(str, data)) or 'none'}"
+            )
     try:
         return np.array([data[attribute] for data in found], np.float32)
     except (TypeError, ValueError) as error:

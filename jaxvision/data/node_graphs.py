@@ -151,7 +151,9 @@ def _read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
         with np.load(path) as file:
             missing = [name for name in needed if name not in file.files]
             if missing:
-                raise ValueError(f"no {', '.join(missing)} among {name_some(file.files, limit=12) or 'no arrays'}")
+                raise ValueError(
+                    f"no {', '.join(missing)} among {name_some(file.files, limit=12) or 'no arrays'}"
+                )
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: {error}; expected an .npz file in the layout of Planetoid") from error

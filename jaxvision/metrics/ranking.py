@@ -28,9 +28,7 @@ class RankingCounts(NamedTuple):
     negatives: Array
 
 
-def ranking_counts(
-    scores: jax.Array, labels: jax.Array, *, where: jax.Array | None = None
-) -> RankingCounts:
+def ranking_counts(scores: jax.Array, labels: jax.Array, *, where: jax.Array | None = None) -> RankingCounts:
     r"""Compares the score of every positive with those of all others.
 
     .. math:: a_i = \frac{|\{j^-: s_j < s_i\}| + \tfrac 1 2 |\{j^-: s_j = s_i\}|}{n^-}, \qquad

@@ -193,7 +193,11 @@ def test_csv_files_without_features_parts_or_weights(tmp_path):
         (NODES, "source,target\na,b\nb,z\n", r"edges\.csv, line 3: target 'z' is no id"),
         (NODES, "source,target,weight\na,b,\n", r"edges\.csv, line 2: weight is ''"),
         (NODES, 'source,target\n"a,b\n', r"edges\.csv: unexpected end of data"),
-        ("id,label\na,1\nb,2\n", EDGES.replace("c,d", "a,a"), "class 0 has 1, class 1 has 1, expected at least 2"),
+        (
+            "id,label\na,1\nb,2\n",
+            EDGES.replace("c,d", "a,a"),
+            "class 0 has 1, class 1 has 1, expected at least 2",
+        ),
     ],
 )
 def test_a_wrong_csv_file_is_named(tmp_path, nodes, edges, message):

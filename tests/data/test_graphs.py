@@ -51,7 +51,13 @@ def test_edits_are_those_of_the_dense_matrix(size):
     graph = draw(rng, num_nodes, num_edges)
     matrix = dense(graph)
     one = np.eye(num_nodes)
-    for edited in (graph, coalesce(graph), remove_self_loops(graph), add_self_loops(graph), symmetrise(graph)):
+    for edited in (
+        graph,
+        coalesce(graph),
+        remove_self_loops(graph),
+        add_self_loops(graph),
+        symmetrise(graph),
+    ):
         check_host_graph(edited)
         assert edited.senders.dtype == edited.receivers.dtype == np.int32
     np.testing.assert_allclose(dense(coalesce(graph)), matrix, rtol=1e-6)
@@ -59,7 +65,9 @@ def test_edits_are_those_of_the_dense_matrix(size):
     looped = np.diag(np.bincount(graph.senders[graph.senders == graph.receivers], minlength=num_nodes) > 0)
     np.testing.assert_allclose(dense(add_self_loops(graph, fill=2)), matrix + 2 * (one - looped), rtol=1e-6)
     np.testing.assert_array_equal(degrees(graph), (dense(graph._replace(edges=None))).sum(axis=0))
-    np.testing.assert_array_equal(degrees(graph, direction="out"), dense(graph._replace(edges=None)).sum(axis=1))
+    np.testing.assert_array_equal(
+        degrees(graph, direction="out"), dense(graph._replace(edges=None)).sum(axis=1)
+    )
     both = symmetrise(graph)
     np.testing.assert_allclose(dense(both), dense(both).T, rtol=1e-6)
     np.testing.assert_array_equal(dense(both._replace(edges=None)), ((matrix + matrix.T) > 0).astype(float))
@@ -83,7 +91,9 @@ def test_neighbourhoods_are_powers_of_the_dense_matrix(size, hops):
     graph = draw(rng, num_nodes, num_edges, weighted=False)
     seeds = rng.permutation(num_nodes)[: rng.integers(0, num_nodes + 1)]
     reach = np.linalg.matrix_power((dense(graph) > 0) + np.eye(num_nodes), hops)
-    np.testing.assert_array_equal(k_hop_nodes(graph, seeds, hops), np.flatnonzero(reach[:, seeds].sum(axis=1)))
+    np.testing.assert_array_equal(
+        k_hop_nodes(graph, seeds, hops), np.flatnonzero(reach[:, seeds].sum(axis=1))
+    )
     outward = np.flatnonzero(reach[seeds].sum(axis=0))
     np.testing.assert_array_equal(k_hop_nodes(graph, seeds, hops, direction="out"), outward)
     part = subgraph(graph, seeds)

@@ -17,7 +17,15 @@ def train(folder, name, *more):
     done = subprocess.run(
         [
             *(sys.executable, str(SCRIPT), "--run.folder", str(folder), "--run.name", name),
-            *("--model.hidden", "4", "--model.dropout", "0", "--run.steps", "3", "--run.no-compilation-cache"),
+            *(
+                "--model.hidden",
+                "4",
+                "--model.dropout",
+                "0",
+                "--run.steps",
+                "3",
+                "--run.no-compilation-cache",
+            ),
             *more,
         ],
         capture_output=True,
