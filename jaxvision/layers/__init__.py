@@ -32,6 +32,9 @@ from jaxvision.layers.graph_gin import NodeMLP as NodeMLP
 from jaxvision.layers.graph_mixture import GMMConv as GMMConv
 from jaxvision.layers.graph_mixture import degree_coordinates as degree_coordinates
 from jaxvision.layers.graph_nn4g import NN4G as NN4G
+from jaxvision.layers.graph_pooling import AttentionReadout as AttentionReadout
+from jaxvision.layers.graph_pooling import TopKPooling as TopKPooling
+from jaxvision.layers.graph_pooling import read_out as read_out
 from jaxvision.layers.graph_sage import SAGEConv as SAGEConv
 from jaxvision.layers.inception import InceptionBlock as InceptionBlock
 from jaxvision.layers.initializers import activation_gain as activation_gain

@@ -89,7 +89,7 @@ def plan_segments(
 def _chunks(
     rows: np.ndarray, owners: np.ndarray, num_segments: int, sizes: Sequence[int]
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Tables of row indices ``[size, chunks]``, and the segment of every chunk, tables one after the other."""
+    """Tables of row indices ``[size, chunks]``, and the segment of every chunk, table by table."""
     rows = rows[np.argsort(owners, kind="stable")]
     left = np.bincount(owners, minlength=num_segments)
     starts = np.cumsum(left) - left

@@ -1,10 +1,12 @@
 """Sums over the neighbours of nodes: the sparse product that most graph layers are made of."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxvision.core import Graph, check_floating
 from jaxvision.ops.gather_plans import GatherPlan, plan_segments, reduce_by_plan
@@ -179,10 +181,27 @@ def _backward(kept: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array | N
     return of_rows, _edge_products(rows, cotangent, edges).astype(weights.dtype), None
 
 
+_BLOCK_ELEMENTS = 2**20
+"""Products of edges are made of as many elements at a time: no array of one row an edge is ever there."""
+
+
 def _edge_products(rows: jax.Array, others: jax.Array, edges: _Edges) -> jax.Array:
-    """Product of each edge's two ends, ``[E, ...]``: what the weights' gradient is."""
+    """Product of the rows at each edge's two ends, ``[E, ...]``: what the weights' gradient is."""
     wide = jnp.promote_types(rows.dtype, jnp.float32)
-    product = (rows[edges.senders].astype(wide) * others[edges.receivers].astype(wide)).sum(-1)
+    count, width = edges.senders.shape[0], math.prod(rows.shape[1:])
+
+    def products(ends: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return (rows[ends[0]].astype(wide) * others[ends[1]].astype(wide)).sum(-1)
+
+    block = max(1, _BLOCK_ELEMENTS // max(width, 1))
+    if count <= 2 * block:
+        product = products((edges.senders, edges.receivers))
+    else:
+        number = -(-count // block)
+        ends = (jnp.pad(ids, (0, number * block - count)) for ids in (edges.senders, edges.receivers))
+        senders, receivers = (ids.reshape(number, block) for ids in ends)
+        product = lax.map(products, (senders, receivers))  # [number, block, ...]
+        product = product.reshape(number * block, *product.shape[2:])[:count]
     if edges.where is None:
         return product
     there = edges.where.reshape(-1, *(1,) * (product.ndim - 1))

@@ -10,6 +10,16 @@ from jaxvision.weights.darknet import darknet_classifier_rules as darknet_classi
 from jaxvision.weights.efficientnet import efficientnet_pytorch_rules as efficientnet_pytorch_rules
 from jaxvision.weights.efficientnet import efficientnet_rules as efficientnet_rules
 from jaxvision.weights.efficientnet import efficientnet_timm_rules as efficientnet_timm_rules
+from jaxvision.weights.graph import chebyshev_rules as chebyshev_rules
+from jaxvision.weights.graph import edge_conv_rules as edge_conv_rules
+from jaxvision.weights.graph import gat_rules as gat_rules
+from jaxvision.weights.graph import gatv2_rules as gatv2_rules
+from jaxvision.weights.graph import gcn_rules as gcn_rules
+from jaxvision.weights.graph import gin_rules as gin_rules
+from jaxvision.weights.graph import mixture_rules as mixture_rules
+from jaxvision.weights.graph import mlp_rules as mlp_rules
+from jaxvision.weights.graph import sage_rules as sage_rules
+from jaxvision.weights.graph import top_k_rules as top_k_rules
 from jaxvision.weights.hub import HubFile as HubFile
 from jaxvision.weights.hub import fetch_from_hub as fetch_from_hub
 from jaxvision.weights.hub import is_hub_address as is_hub_address

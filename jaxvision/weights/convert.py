@@ -61,6 +61,9 @@ LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple
     "linear_to_conv": _unflatten_linear,  # O(CHW) -> HWIO: the same numbers as a convolution
     "token": lambda weight, spatial: weight.reshape(weight.shape[-1]),  # [1, 1, C] -> [C]
     "gain": lambda weight, spatial: weight.reshape(weight.shape[0]),  # [C, 1, 1, 1] -> [C]
+    "heads": lambda weight, spatial: weight.reshape(weight.shape[1:]),  # [1, H, C] -> [H, C]
+    "scalar": lambda weight, spatial: weight.reshape(()),  # [1] -> []
+    "row": lambda weight, spatial: weight.reshape(weight.shape[1]),  # [1, C] -> [C]
     # Query, key and value in one matrix (3 O)I -> three IO; in one bias [3 O] -> three [O].
     "packed_linear": lambda weight, spatial: tuple(part.T for part in np.split(weight, 3)),
     "packed_bias": lambda weight, spatial: tuple(np.split(weight, 3)),

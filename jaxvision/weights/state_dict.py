@@ -36,6 +36,9 @@ _INVERSE_LAYOUTS: Mapping[str, Callable[[Arrays, tuple[int, int]], np.ndarray]] 
     "linear_to_conv": lambda leaves, spatial: _flatten_linear(leaves[0]),
     "token": lambda leaves, spatial: leaves[0].reshape(1, 1, -1),
     "gain": lambda leaves, spatial: leaves[0].reshape(-1, 1, 1, 1),
+    "heads": lambda leaves, spatial: leaves[0][None],
+    "scalar": lambda leaves, spatial: leaves[0].reshape(1),
+    "row": lambda leaves, spatial: leaves[0][None],
     "packed_linear": lambda leaves, spatial: np.concatenate([leaf.T for leaf in leaves]),
     "packed_bias": lambda leaves, spatial: np.concatenate(leaves),
     "class_and_grid_positions": lambda leaves, spatial: np.concatenate(

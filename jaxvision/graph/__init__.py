@@ -1,0 +1,9 @@
+from jaxvision.graph.networks import GAT as GAT
+from jaxvision.graph.networks import GCN as GCN
+from jaxvision.graph.networks import GIN as GIN
+from jaxvision.graph.networks import ChebNet as ChebNet
+from jaxvision.graph.networks import EdgeScorer as EdgeScorer
+from jaxvision.graph.networks import GraphClassifier as GraphClassifier
+from jaxvision.graph.networks import GraphSAGE as GraphSAGE
+from jaxvision.graph.variants import VARIANTS as VARIANTS
+from jaxvision.graph.variants import graph_network as graph_network
