@@ -27,7 +27,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -41,7 +40,12 @@ from jaxvision.data import (
     SampledNodes,
 )
 from jaxvision.tasks.graph import GraphShape, Penalty, graph_task, link_task, node_task
-from jaxvision.tasks.graph_networks import ConvolutionNetwork, GraphModelOptions, LinkNetwork
+from jaxvision.tasks.graph_networks import (
+    GraphModelOptions,
+    graph_classifier,
+    link_scorer,
+    node_classifier,
+)
 from jaxvision.tasks.graph_options import GraphData, GraphParts, Source
 from jaxvision.tasks.graph_placement import EdgeShardedPlacement
 from jaxvision.tasks.graph_recipes import DEFAULT_NETWORKS, find_recipe
@@ -170,8 +174,8 @@ def prepare(config: Config) -> Setup:
         return prepare_sampled(config, placement, data)
     if config.run.parallel == "pmap":
         raise ValueError(
-            "--run.parallel pmap shares out batches, and one whole graph is no batch: take jit, which shares out "
-            "its edges, or train on neighbourhoods with --task node --data.fan-out 10 10"
+            "--run.parallel pmap shares out batches, and one whole graph is no batch: take jit, which shares "
+            "out its edges, or train on neighbourhoods with --task node --data.fan-out 10 10"
         )
     jitted = training.make_placement("jit", devices=devices)
     assert isinstance(jitted, training.JitPlacement)
@@ -190,14 +194,14 @@ def shape_of(graph: Graph) -> GraphShape:
     return GraphShape(graph.nodes.shape[1], edges)
 
 
-def classifier(config: Config, num_classes: int) -> nn.Module:
-    """The network that gives each node, or each graph, the logits of its class."""
-    return ConvolutionNetwork(config.model, num_classes, whole_graphs=config.task == "graph")
-
-
 def prepare_nodes(config: Config, placement: training.Placement, data: NodeGraph) -> Setup:
     """Classes of the nodes of one whole graph."""
-    loader = FullGraphNodes(data, edge_multiple=placement.num_devices, plan=_wants_plan(placement))
+    loader = FullGraphNodes(
+        data,
+        edge_multiple=placement.num_devices,
+        plan=_wants_plan(placement),
+        nonzero=config.model.drops_features,
+    )
     return _node_setup(config, placement, data, loader)
 
 
@@ -215,7 +219,7 @@ def prepare_sampled(config: Config, placement: training.Placement, data: NodeGra
 
 
 def _node_setup(config: Config, placement: training.Placement, data: NodeGraph, loader: Any) -> Setup:
-    task = node_task(classifier(config, data.num_classes), shape_of(data.graph), penalty=penalty_of(config))
+    task = node_task(node_classifier(config.model, data.num_classes), shape_of(data.graph), penalty=penalty_of(config))
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
         logits, labels, names = trainer.predict(state, "all"), data.labels, data.class_names
@@ -243,7 +247,7 @@ def prepare_graphs(config: Config, placement: training.Placement) -> Setup:
     )
     print(f"a step on each device is padded to {loader.bucket}")
     task = graph_task(
-        classifier(config, len(names)), shape_of(parts.everything.graphs[0]), penalty=penalty_of(config)
+        graph_classifier(config.model, len(names)), shape_of(parts.everything.graphs[0]), penalty=penalty_of(config)
     )
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
@@ -260,8 +264,7 @@ def prepare_links(config: Config, placement: training.Placement, data: NodeGraph
     loader = LinkBatches(
         config.data.split_links(data), edge_multiple=placement.num_devices, plan=_wants_plan(placement)
     )
-    model = LinkNetwork(config.model)
-    task = link_task(model, shape_of(loader.split.graph), penalty=penalty_of(config))
+    task = link_task(link_scorer(config.model), shape_of(loader.split.graph), penalty=penalty_of(config))
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
         scores, _ = trainer.evaluate(state, "test")

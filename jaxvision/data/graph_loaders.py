@@ -36,7 +36,6 @@ __all__ = ["FullGraphNodes", "GraphSetBatches", "LinkBatches", "NumberedBatches"
 
 NO_LABEL = -1  # of padding
 _SPARSE = 0.1  # share of features that are not 0, below which only these are dropped out
-_LARGEST = 2**31 * _SPARSE  # positions are int32
 
 Batch = dict[str, Any]
 
@@ -76,12 +75,19 @@ class FullGraphNodes:
       data: the graph.
       edge_multiple: edges are padded to a multiple of this, the number of devices that share them.
       plan: add ``neighbours``, what makes sums over neighbours fast on one CPU.
+      nonzero: add ``nonzero`` where most features are 0.
     """
 
-    def __init__(self, data: NodeGraph, *, edge_multiple: int = 1, plan: bool = False) -> None:
+    def __init__(
+        self, data: NodeGraph, *, edge_multiple: int = 1, plan: bool = False, nonzero: bool = False
+    ) -> None:
         self.data = data
         self.batch_size = 1
         self._arrays = _whole_graph(data.graph, edge_multiple, plan=plan)
+        features = self._arrays["nodes"]
+        places = np.flatnonzero(features)
+        if nonzero and len(places) < _SPARSE * features.size and features.size < 2**31:
+            self._arrays["nonzero"] = places.astype(np.int32)
         self._labels = np.asarray(data.labels, np.int32)[None]
         self._parts: dict[str, Batch] = {}
 
@@ -302,9 +308,6 @@ def _whole_graph(graph: Graph, edge_multiple: int, *, plan: bool) -> Batch:
     edges = max(-(-len(graph.senders) // edge_multiple), 1) * edge_multiple
     graph = pad_graph(graph, Bucket(len(graph.nodes), edges, len(graph.where_graphs)))
     arrays: Batch = {name: array[None] for name, array in graph_arrays(graph).items()}
-    nonzero = np.flatnonzero(graph.nodes)
-    if len(nonzero) < _SPARSE * graph.nodes.size < _LARGEST:
-        arrays["nonzero"] = nonzero.astype(np.int32)
     return {**arrays, "neighbours": plan_neighbours(graph)} if plan else arrays
 
 
