@@ -219,7 +219,9 @@ def prepare_sampled(config: Config, placement: training.Placement, data: NodeGra
 
 
 def _node_setup(config: Config, placement: training.Placement, data: NodeGraph, loader: Any) -> Setup:
-    task = node_task(node_classifier(config.model, data.num_classes), shape_of(data.graph), penalty=penalty_of(config))
+    task = node_task(
+        node_classifier(config.model, data.num_classes), shape_of(data.graph), penalty=penalty_of(config)
+    )
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
         logits, labels, names = trainer.predict(state, "all"), data.labels, data.class_names
@@ -247,7 +249,9 @@ def prepare_graphs(config: Config, placement: training.Placement) -> Setup:
     )
     print(f"a step on each device is padded to {loader.bucket}")
     task = graph_task(
-        graph_classifier(config.model, len(names)), shape_of(parts.everything.graphs[0]), penalty=penalty_of(config)
+        graph_classifier(config.model, len(names)),
+        shape_of(parts.everything.graphs[0]),
+        penalty=penalty_of(config),
     )
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:

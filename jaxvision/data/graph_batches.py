@@ -1,4 +1,4 @@
-"""Graphs of any size in arrays of a fixed size: joined, then padded to a bucket, so that a step compiles once."""
+"""Graphs of any size in arrays of fixed sizes: joined and padded to a bucket; a step compiles once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvision.core import Graph
-from jaxvision.data.graphs import unpad_graph
+from jaxvision.data.graphs import HostGraph, host_graph, unpad_graph
 
 __all__ = [
     "Bucket",
@@ -42,7 +42,7 @@ class BucketError(ValueError):
     """A graph, or a batch of graphs, that is larger than the bucket that it should go into."""
 
 
-def join_graphs(graphs: Sequence[Graph]) -> Graph:
+def join_graphs(graphs: Sequence[HostGraph]) -> HostGraph:
     """Joins graphs into one that holds them side by side, without padding.
 
     Args:
@@ -77,7 +77,7 @@ def join_graphs(graphs: Sequence[Graph]) -> Graph:
             arrays = [array + np.int32(start) for array, start in zip(arrays, starts, strict=True)]
         return np.concatenate(arrays)
 
-    return Graph(
+    return host_graph(
         nodes=joined("nodes"),
         senders=joined("senders", node_starts),
         receivers=joined("receivers", node_starts),
@@ -90,7 +90,7 @@ def join_graphs(graphs: Sequence[Graph]) -> Graph:
     )
 
 
-def pad_graph(graph: Graph, bucket: Bucket, *, name: str = "graph") -> Graph:
+def pad_graph(graph: HostGraph, bucket: Bucket, *, name: str = "graph") -> HostGraph:
     """Pads a graph, or several joined ones, to the sizes of a bucket.
 
     Padded edges run from the last node to itself, padded nodes belong to the last graph, features of padding
@@ -121,7 +121,7 @@ def pad_graph(graph: Graph, bucket: Bucket, *, name: str = "graph") -> Graph:
             return None
         return np.concatenate([array, np.full((count, *array.shape[1:]), value, array.dtype)])
 
-    return Graph(
+    return host_graph(
         nodes=padded(graph.nodes, more.nodes, 0),
         senders=padded(graph.senders, more.edges, bucket.nodes - 1),
         receivers=padded(graph.receivers, more.edges, bucket.nodes - 1),
@@ -134,7 +134,7 @@ def pad_graph(graph: Graph, bucket: Bucket, *, name: str = "graph") -> Graph:
     )
 
 
-def batch_bucket(graphs: Iterable[Graph], batch_size: int, *, multiple: int = 8) -> Bucket:
+def batch_bucket(graphs: Iterable[HostGraph], batch_size: int, *, multiple: int = 8) -> Bucket:
     """The bucket into which every batch of that many of these graphs fits: one compiled program for all.
 
     Its nodes are those of the ``batch_size`` graphs that have most, its edges likewise: the worst batch.
@@ -162,8 +162,8 @@ def batch_bucket(graphs: Iterable[Graph], batch_size: int, *, multiple: int = 8)
     return Bucket(nodes, edges, batch_size)
 
 
-def rounded_bucket(graph: Graph, *, least: int = 16) -> Bucket:
-    """The graph's sizes, each rounded up to ``least`` times a power of 2: few programs for graphs of all sizes.
+def rounded_bucket(graph: HostGraph, *, least: int = 16) -> Bucket:
+    """The graph's sizes, each rounded up to ``least`` times a power of 2: few programs for all sizes.
 
     Args:
       graph: padded or not.
@@ -180,16 +180,17 @@ def rounded_bucket(graph: Graph, *, least: int = 16) -> Bucket:
     return Bucket(rounded(len(graph.nodes)), rounded(len(graph.senders)), len(graph.where_graphs))
 
 
-def stack_graphs(graphs: Sequence[Graph]) -> Graph:
+def stack_graphs(graphs: Sequence[HostGraph]) -> HostGraph:
     """Stacks padded graphs of equal sizes: ``nodes [D, V, F]`` and so on, one for each of D devices."""
-    return Graph(*(None if arrays[0] is None else np.stack(arrays) for arrays in zip(*graphs, strict=True)))
+    fields = zip(Graph._fields, zip(*graphs, strict=True), strict=True)
+    return host_graph(**{name: None if arrays[0] is None else np.stack(arrays) for name, arrays in fields})
 
 
-def graph_arrays(graph: Graph) -> dict[str, Any]:
+def graph_arrays(graph: HostGraph) -> dict[str, Any]:
     """The arrays of a graph by name, those that it has: entries of a batch."""
     return {name: array for name, array in graph._asdict().items() if array is not None}
 
 
-def batch_graph(batch: Mapping[str, Any]) -> Graph:
+def batch_graph(batch: Mapping[str, Any]) -> HostGraph:
     """The graph among the arrays of a batch: the reverse of :func:`graph_arrays`."""
-    return Graph(**{name: batch.get(name) for name in Graph._fields})  # type: ignore[arg-type]
+    return host_graph(**{name: batch.get(name) for name in Graph._fields})

@@ -1,4 +1,4 @@
-"""A graph in two CSV files of one's own: nodes with features, classes and parts; edges by the nodes' names."""
+"""A graph in two CSV files of one's own: nodes with features, classes and parts; edges by name."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision.core import Graph, name_some
+from jaxvision.core import name_some
 from jaxvision.data.graph_edits import symmetrise
 from jaxvision.data.graph_splits import split_nodes
-from jaxvision.data.graphs import make_graph
+from jaxvision.data.graphs import HostGraph, make_graph
 from jaxvision.data.node_graphs import PARTS, NodeGraph
 
 __all__ = ["read_graph_csv"]
@@ -33,8 +33,8 @@ def read_graph_csv(
     """Reads nodes and edges from CSV files in UTF-8, each with a header.
 
     The file of nodes has a column ``id`` (any text); ``label``, the class (empty where it is not known);
-    optionally ``split`` with ``train``, ``val``, ``test`` or nothing; every other column is a feature, a number.
-    Without any feature, nodes have one-hot numbers. The file of edges has ``source`` and ``target``, ids of
+    optionally ``split`` with ``train``, ``val``, ``test`` or nothing; every other column is a number, a
+    feature. Without any, nodes have one-hot numbers. The file of edges has ``source`` and ``target``, ids of
     nodes, and optionally ``weight``.
 
     Args:
@@ -156,7 +156,7 @@ def _masks(path: Path, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.
     return train, val, test
 
 
-def _read_edges(path: Path, number: Mapping[str, int], features: np.ndarray) -> Graph:
+def _read_edges(path: Path, number: Mapping[str, int], features: np.ndarray) -> HostGraph:
     rows = _read(path, ("source", "target"))
     for line, row in rows:
         for end in ("source", "target"):

@@ -1,15 +1,14 @@
 """What is done to a graph on the host before it is trained on: loops, directions, degrees, neighbourhoods.
 
-Each function takes a graph of numpy arrays and gives a new one; padding is left out (``pad_graph`` comes last),
-and edges stay in the order of their receivers.
+Each function takes a graph of numpy arrays and gives a new one; padding is left out (``pad_graph`` comes
+last), and edges stay in the order of their receivers.
 """
 
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxvision.core import Graph
-from jaxvision.data.graphs import unpad_graph
+from jaxvision.data.graphs import HostGraph, unpad_graph
 
 __all__ = [
     "add_self_loops",
@@ -25,7 +24,7 @@ __all__ = [
 ]
 
 
-def sort_by_receiver(graph: Graph) -> Graph:
+def sort_by_receiver(graph: HostGraph) -> HostGraph:
     """Puts edges in the order of their receivers; those of one receiver stay in their order.
 
     >>> from jaxvision.data.graphs import make_graph
@@ -37,7 +36,7 @@ def sort_by_receiver(graph: Graph) -> Graph:
     return _with_edges(graph, graph.senders, graph.receivers, graph.edges)
 
 
-def remove_self_loops(graph: Graph) -> Graph:
+def remove_self_loops(graph: HostGraph) -> HostGraph:
     """Leaves out edges from a node to itself.
 
     >>> from jaxvision.data.graphs import make_graph
@@ -50,7 +49,7 @@ def remove_self_loops(graph: Graph) -> Graph:
     return _with_edges(graph, graph.senders[kept], graph.receivers[kept], edges)
 
 
-def add_self_loops(graph: Graph, *, fill: float = 1.0) -> Graph:
+def add_self_loops(graph: HostGraph, *, fill: float = 1.0) -> HostGraph:
     """Gives an edge to itself to every node that has none: as ``add_remaining_self_loops`` of PyG.
 
     Args:
@@ -73,7 +72,7 @@ def add_self_loops(graph: Graph, *, fill: float = 1.0) -> Graph:
     )
 
 
-def symmetrise(graph: Graph) -> Graph:
+def symmetrise(graph: HostGraph) -> HostGraph:
     """Adds to every edge the one that runs back, then merges equal ones: an undirected graph.
 
     An edge that was there both ways stays once each way; where the two carried different weights or features,
@@ -95,7 +94,7 @@ def symmetrise(graph: Graph) -> Graph:
     return coalesce(both, reduce="mean")
 
 
-def coalesce(graph: Graph, *, reduce: Literal["sum", "mean", "first"] = "sum") -> Graph:
+def coalesce(graph: HostGraph, *, reduce: Literal["sum", "mean", "first"] = "sum") -> HostGraph:
     """Merges edges of the same sender and receiver; the result is sorted by receiver, then sender.
 
     Args:
@@ -125,7 +124,9 @@ def coalesce(graph: Graph, *, reduce: Literal["sum", "mean", "first"] = "sum") -
     return _with_edges(graph, graph.senders[first], graph.receivers[first], edges)
 
 
-def degrees(graph: Graph, *, direction: Literal["in", "out"] = "in", weighted: bool = False) -> np.ndarray:
+def degrees(
+    graph: HostGraph, *, direction: Literal["in", "out"] = "in", weighted: bool = False
+) -> np.ndarray:
     """Number of real edges that end (or start) at each node.
 
     Args:
@@ -150,7 +151,9 @@ def degrees(graph: Graph, *, direction: Literal["in", "out"] = "in", weighted: b
     return np.bincount(ends, weights=_weights(graph)[real], minlength=len(graph.nodes))
 
 
-def normalise_edges(graph: Graph, *, how: Literal["symmetric", "receiver", "sender"] = "symmetric") -> Graph:
+def normalise_edges(
+    graph: HostGraph, *, how: Literal["symmetric", "receiver", "sender"] = "symmetric"
+) -> HostGraph:
     r"""Gives each edge its weight in a normalised adjacency matrix.
 
     .. math:: \hat w_{ij} = w_{ij} / \sqrt{d_i d_j}, \quad w_{ij} / d_j, \quad w_{ij} / d_i
@@ -179,9 +182,7 @@ def normalise_edges(graph: Graph, *, how: Literal["symmetric", "receiver", "send
     weights = _weights(graph)
     degree = degrees(graph, direction="out" if how == "sender" else "in", weighted=True)
     if np.any(degree < 0):
-        raise ValueError(
-            "normalise_edges: a node has a negative degree; expected weights that are not negative"
-        )
+        raise ValueError("normalise_edges: a node has a negative degree; expected weights of 0 or more")
     power = -0.5 if how == "symmetric" else -1.0
     scale = np.where(degree > 0, np.where(degree > 0, degree, 1.0) ** power, 0.0)
     if how != "receiver":
@@ -202,7 +203,9 @@ def normalise_rows(features: np.ndarray) -> np.ndarray:
     return features / np.where(total == 0, np.float32(1), total)
 
 
-def k_hop_nodes(graph: Graph, seeds: Any, hops: int, *, direction: Literal["in", "out"] = "in") -> np.ndarray:
+def k_hop_nodes(
+    graph: HostGraph, seeds: Any, hops: int, *, direction: Literal["in", "out"] = "in"
+) -> np.ndarray:
     """Nodes that reach some seed in at most ``hops`` edges: what a network of that many layers sees.
 
     Args:
@@ -236,12 +239,12 @@ def k_hop_nodes(graph: Graph, seeds: Any, hops: int, *, direction: Literal["in",
     return np.flatnonzero(reached)
 
 
-def subgraph(graph: Graph, nodes: Any) -> Graph:
+def subgraph(graph: HostGraph, nodes: Any) -> HostGraph:
     """The graph of some nodes and all edges between them.
 
     Args:
       graph: of numpy arrays, without padding.
-      nodes: integers ``[n]``, distinct, in the order of their new numbers; ascending where the graph is a batch.
+      nodes: integers ``[n]``, distinct, in the order of their new numbers; ascending for a batch.
 
     Raises:
       ValueError: if one is no node of the graph, or is given twice.
@@ -288,7 +291,7 @@ def check_nodes(nodes: Any, num_nodes: int, name: str) -> np.ndarray:
     return found.astype(np.int64)
 
 
-def _weights(graph: Graph) -> np.ndarray:
+def _weights(graph: HostGraph) -> np.ndarray:
     if graph.edges is None:
         return np.ones(len(graph.senders))
     if graph.edges.ndim != 1:
@@ -299,7 +302,9 @@ def _weights(graph: Graph) -> np.ndarray:
     return np.asarray(graph.edges, np.float64)
 
 
-def _with_edges(graph: Graph, senders: np.ndarray, receivers: np.ndarray, edges: np.ndarray | None) -> Graph:
+def _with_edges(
+    graph: HostGraph, senders: np.ndarray, receivers: np.ndarray, edges: np.ndarray | None
+) -> HostGraph:
     """The graph with other edges, which are put in the order of their receivers."""
     order = np.argsort(receivers, kind="stable")
     return graph._replace(

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.core import Graph
 from jaxvision.data.graph_batches import (
     Bucket,
     batch_bucket,
@@ -29,6 +28,7 @@ from jaxvision.data.graph_batches import (
 from jaxvision.data.graph_sampling import NeighbourSampler
 from jaxvision.data.graph_sets import GraphSet
 from jaxvision.data.graph_splits import EdgeSplit, sample_negatives
+from jaxvision.data.graphs import HostGraph
 from jaxvision.data.node_graphs import NodeGraph
 from jaxvision.ops.neighbours import plan_neighbours
 
@@ -137,7 +137,7 @@ class SampledNodes:
         self.bucket = self._sampler.bucket
 
     def batches(self, part: str, *, seed: int) -> NumberedBatches:
-        """Shuffled batches of a part; what is left of an epoch after its last full batch goes into the next."""
+        """Shuffled batches of a part; what is left of an epoch goes into the next one's first batch."""
         targets = np.flatnonzero(getattr(self.data, part))
         order = _EndlessOrder(len(targets), seed)
 
@@ -159,9 +159,7 @@ class SampledNodes:
         share = self.batch_size // self._shards
         graphs, labels, where = [], [], []
         for start in range(0, self.batch_size, share):
-            own = np.unique(
-                targets[start : start + share]
-            )  # near the end of a small epoch one may come twice
+            own = np.unique(targets[start : start + share])  # where an epoch ends, one may come twice
             graph, _ = self._sampler.draw(own, rng=rng)
             graphs.append(graph)
             is_target = np.arange(self.bucket.nodes) < len(own)
@@ -303,7 +301,7 @@ class _EndlessOrder:
         return np.random.default_rng([self._seed, 0, epoch]).permutation(self._size) if kept is None else kept
 
 
-def _whole_graph(graph: Graph, edge_multiple: int, *, plan: bool) -> Batch:
+def _whole_graph(graph: HostGraph, edge_multiple: int, *, plan: bool) -> Batch:
     """The graph as the one part of a batch."""
     edges = max(-(-len(graph.senders) // edge_multiple), 1) * edge_multiple
     graph = pad_graph(graph, Bucket(len(graph.nodes), edges, len(graph.where_graphs)))
@@ -311,7 +309,7 @@ def _whole_graph(graph: Graph, edge_multiple: int, *, plan: bool) -> Batch:
     return {**arrays, "neighbours": plan_neighbours(graph)} if plan else arrays
 
 
-def _nothing(graph: Graph) -> dict[str, Any]:
+def _nothing(graph: HostGraph) -> dict[str, Any]:
     """Every array of a graph, empty."""
     return {name: array[:0] for name, array in graph_arrays(graph).items()}
 
@@ -319,5 +317,5 @@ def _nothing(graph: Graph) -> dict[str, Any]:
 def _check_shards(batch_size: int, shards: int) -> None:
     if batch_size < 1 or shards < 1 or batch_size % shards:
         raise ValueError(
-            f"batch_size {batch_size} on {shards} devices: expected a positive multiple of the number of devices"
+            f"batch_size {batch_size} on {shards} devices: expected a positive multiple of the devices"
         )

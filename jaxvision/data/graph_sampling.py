@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.core import Graph
 from jaxvision.data.graph_batches import Bucket, pad_graph
 from jaxvision.data.graph_edits import check_nodes
+from jaxvision.data.graphs import HostGraph, host_graph
 
 __all__ = ["NeighbourSampler"]
 
@@ -33,17 +33,17 @@ class NeighbourSampler:
 
     References:
       Hamilton et al. 2017, "Inductive Representation Learning on Large Graphs", section 3.1 and algorithm 2.
-      Drawn without replacement, where the paper's code draws a fixed number with it; and a node that is reached
+      Drawn without replacement, where the paper's code draws a fixed number with it; a node that is reached
       on two ways has its neighbours drawn once.
 
-    >>> from jaxvision.data.graphs import make_graph
+    >>> from jaxvision.data.graphs import HostGraph, host_graph, make_graph
     >>> ring = make_graph([0, 1, 2, 3], [1, 2, 3, 0], num_nodes=4)
     >>> graph, nodes = NeighbourSampler(ring, [1], seeds=1).draw([2], rng=np.random.default_rng(0))
     >>> nodes.tolist(), graph.senders.tolist(), graph.receivers.tolist()
     ([2, 1], [1], [0])
     """
 
-    def __init__(self, graph: Graph, fan_out: Sequence[int], *, seeds: int) -> None:
+    def __init__(self, graph: HostGraph, fan_out: Sequence[int], *, seeds: int) -> None:
         if seeds < 1 or not fan_out or min(fan_out) < 1:
             raise ValueError(f"fan_out {tuple(fan_out)}, seeds {seeds}: expected numbers of 1 or more")
         real = np.flatnonzero(graph.where_edges)
@@ -59,7 +59,7 @@ class NeighbourSampler:
         nodes = min(seeds + int(reached.sum()), len(graph.nodes))
         self.bucket = Bucket(max(nodes, seeds), max(min(int(reached.sum()), len(order)), 1))
 
-    def draw(self, nodes: Any, *, rng: np.random.Generator) -> tuple[Graph, np.ndarray]:
+    def draw(self, nodes: Any, *, rng: np.random.Generator) -> tuple[HostGraph, np.ndarray]:
         """Draws the neighbourhood of nodes.
 
         Args:
@@ -89,10 +89,10 @@ class NeighbourSampler:
         edges = np.concatenate(drawn)
         return pad_graph(self._part(found, edges, number), self.bucket, name="neighbourhood"), found
 
-    def _part(self, nodes: np.ndarray, edges: np.ndarray, number: np.ndarray) -> Graph:
+    def _part(self, nodes: np.ndarray, edges: np.ndarray, number: np.ndarray) -> HostGraph:
         graph = self._graph
         edges = edges[np.argsort(number[graph.receivers[edges]], kind="stable")]
-        return Graph(
+        return host_graph(
             nodes=graph.nodes[nodes],
             senders=number[graph.senders[edges]].astype(np.int32),
             receivers=number[graph.receivers[edges]].astype(np.int32),

@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxvision.core import Graph
 from jaxvision.data.classification_sources import check_class_names
 from jaxvision.data.graph_edits import degrees, symmetrise
-from jaxvision.data.graphs import check_host_graph, make_graph
+from jaxvision.data.graphs import HostGraph, check_host_graph, make_graph
 
 __all__ = ["GraphSet", "degree_features", "motif_graphs", "read_tu_folder"]
 
@@ -30,7 +30,7 @@ class GraphSet:
       ValueError: if there is no graph, a size does not fit, or a label is no class.
     """
 
-    graphs: Sequence[Graph]
+    graphs: Sequence[HostGraph]
     labels: np.ndarray
     class_names: tuple[str, ...]
 
@@ -39,8 +39,8 @@ class GraphSet:
         labels = np.asarray(self.labels)
         if not len(self.graphs) or labels.shape != (len(self.graphs),) or labels.dtype.kind not in "iu":
             raise ValueError(
-                f"{len(self.graphs)} graphs and labels {labels.dtype} {list(labels.shape)}, expected N > 0 graphs "
-                "and integers [N]"
+                f"{len(self.graphs)} graphs and labels {labels.dtype} {list(labels.shape)}, expected N > 0 "
+                "graphs and integers [N]"
             )
         wrong = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
         if len(wrong):
@@ -64,7 +64,7 @@ class GraphSet:
         return GraphSet([self.graphs[int(i)] for i in indices], self.labels[indices], self.class_names)
 
 
-def degree_features(graph: Graph, *, most: int) -> Graph:
+def degree_features(graph: HostGraph, *, most: int) -> HostGraph:
     """The graph with one-hot in-degrees as features: for graphs that have none.
 
     Args:
@@ -81,10 +81,10 @@ def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
     """Reads a folder ``DS`` of files ``DS_A.txt``, ``DS_graph_indicator.txt``, ``DS_graph_labels.txt``.
 
     ``A`` holds an edge a line, "sender, receiver", numbered from 1 over all graphs; ``graph_indicator`` the
-    graph of each node, numbered from 1 and ascending; ``graph_labels`` an integer class of each graph. Optional:
-    ``node_attributes`` and ``node_labels`` (one-hot, one a column) become the features of nodes, side by side;
-    where both are missing, nodes have one-hot degrees. ``edge_attributes`` and ``edge_labels`` (one-hot) become
-    the features of edges.
+    graph of each node, numbered from 1 and ascending; ``graph_labels`` an integer class of each graph.
+    Optional: ``node_attributes`` and ``node_labels`` (one-hot, one a column) become the features of nodes,
+    side by side; where both are missing, nodes have one-hot degrees. ``edge_attributes`` and ``edge_labels``
+    (one-hot) become the features of edges.
 
     Args:
       folder: holds the files; their names start with the folder's name, or all with the same word.
@@ -176,7 +176,7 @@ def _read_integers(path: Path, *, columns: int | None = 1) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _check_lines(path: Path, wrong: np.ndarray, what: str) -> None:
+def _check_lines(path: Path, wrong: Any, what: str) -> None:
     found = np.flatnonzero(wrong)
     if len(found):
         raise ValueError(f"{path}, line {found[0] + 1}: {what} ({len(found)} such lines)")
@@ -206,7 +206,7 @@ def _divide(
     nodes: np.ndarray | None,
     edges: np.ndarray | None,
     num_graphs: int,
-) -> list[Graph]:
+) -> list[HostGraph]:
     """The graphs one by one, nodes numbered from 0 in each."""
     starts = np.searchsorted(graph_of, np.arange(num_graphs + 1))
     order = np.argsort(graph_of[ends[:, 0]], kind="stable")
@@ -245,7 +245,7 @@ def motif_graphs(count: int, *, rng: np.random.Generator, least: int = 10, most:
     """
     if count < len(MOTIFS) or not 6 <= least <= most:
         raise ValueError(
-            f"count {count}, sizes {least} to {most}: expected {len(MOTIFS)} graphs or more, of 6 nodes or more"
+            f"count {count}, sizes {least} to {most}: expected {len(MOTIFS)} graphs or more, of 6 nodes on"
         )
     labels = np.arange(count, dtype=np.int32) % len(MOTIFS)
     draw = (_tree, _ring, _ladder, _communities)

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from jaxvision.core import Graph
 from jaxvision.data.graph_edits import edge_keys, remove_self_loops, symmetrise
+from jaxvision.data.graphs import HostGraph
 from jaxvision.data.splits import stratified_split
 
 __all__ = ["EdgeSplit", "sample_negatives", "split_edges", "split_nodes"]
@@ -51,7 +51,7 @@ class EdgeSplit:
       known: int64, ascending: ``edge_keys`` of all edges of the whole graph, both ways.
     """
 
-    graph: Graph
+    graph: HostGraph
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
@@ -61,7 +61,7 @@ class EdgeSplit:
 
 
 def split_edges(
-    graph: Graph, *, val_share: float = 0.05, test_share: float = 0.1, rng: np.random.Generator
+    graph: HostGraph, *, val_share: float = 0.05, test_share: float = 0.1, rng: np.random.Generator
 ) -> EdgeSplit:
     """Holds out edges of a graph to predict, and draws as many pairs that are none.
 
@@ -95,9 +95,10 @@ def split_edges(
     val, test, train = np.split(pairs, [val_count, val_count + test_count])
     known = np.sort(edge_keys(whole.senders, whole.receivers, num_nodes))
     negatives = sample_negatives(known, num_nodes, val_count + test_count, rng=rng, distinct=True)
+    first, second = train[:, 0], train[:, 1]
     kept = np.isin(
         edge_keys(whole.senders, whole.receivers, num_nodes),
-        np.concatenate([edge_keys(*train.T, num_nodes), edge_keys(*train.T[::-1], num_nodes)]),
+        np.concatenate([edge_keys(first, second, num_nodes), edge_keys(second, first, num_nodes)]),
     )
     message = whole._replace(
         senders=whole.senders[kept],

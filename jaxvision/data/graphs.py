@@ -6,7 +6,7 @@ that is wrong. All arrays are numpy; edges are sorted by their receiver.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,15 @@ __all__ = [
 ]
 
 
+HostGraph: TypeAlias = Any
+"""A :class:`jaxvision.core.Graph` of numpy arrays, which its annotations, of JAX arrays, do not say."""
+
+
+def host_graph(**arrays: Any) -> HostGraph:
+    """A graph of numpy arrays by the names of its fields."""
+    return Graph(**arrays)
+
+
 def make_graph(
     senders: Any,
     receivers: Any,
@@ -30,7 +39,7 @@ def make_graph(
     nodes: Any = None,
     edges: Any = None,
     name: str = "graph",
-) -> Graph:
+) -> HostGraph:
     """Makes one graph of directed edges; give an undirected edge twice, or see ``symmetrise``.
 
     Args:
@@ -45,8 +54,8 @@ def make_graph(
       The graph, numpy arrays, edges in the order of their receivers (edges of one receiver as they came).
 
     Raises:
-      ValueError: if there are not as many senders as receivers, an index is negative or not below V, a feature
-        is nan or infinite, or a shape does not fit.
+      ValueError: if there are not as many senders as receivers, an index is negative or not below V, a
+        feature is nan or infinite, or a shape does not fit.
 
     >>> graph = make_graph([0, 1, 2], [1, 0, 0], num_nodes=3)
     >>> graph.senders.tolist(), graph.receivers.tolist(), graph.nodes.shape
@@ -55,7 +64,7 @@ def make_graph(
     sent, received = _index_array(senders, f"{name}: senders"), _index_array(receivers, f"{name}: receivers")
     if len(sent) != len(received):
         raise ValueError(
-            f"{name}: {len(sent)} senders and {len(received)} receivers, expected as many of both, one an edge"
+            f"{name}: {len(sent)} senders and {len(received)} receivers, expected one of both an edge"
         )
     if nodes is None:
         if num_nodes is None:
@@ -70,11 +79,9 @@ def make_graph(
     check_indices(sent, received, len(features), name=name)
     carried = None if edges is None else _features(edges, f"{name}: edges")
     if carried is not None and (carried.ndim not in (1, 2) or len(carried) != len(sent)):
-        raise ValueError(
-            f"{name}: edges {list(carried.shape)} for {len(sent)} edges, expected weights [E] or features [E, D]"
-        )
+        raise ValueError(f"{name}: edges {list(carried.shape)} for {len(sent)} edges, expected [E] or [E, D]")
     order = np.argsort(received, kind="stable")
-    return Graph(
+    return host_graph(
         nodes=features,
         senders=sent[order].astype(np.int32),
         receivers=received[order].astype(np.int32),
@@ -93,7 +100,7 @@ def graph_from_pairs(
     nodes: Any = None,
     edges: Any = None,
     name: str = "graph",
-) -> Graph:
+) -> HostGraph:
     """Makes a graph from an edge list.
 
     Args:
@@ -119,7 +126,7 @@ def graph_from_pairs(
     return make_graph(table[:, 0], table[:, 1], num_nodes=num_nodes, nodes=nodes, edges=edges, name=name)
 
 
-def graph_from_scipy(matrix: Any, *, nodes: Any = None, name: str = "graph") -> Graph:
+def graph_from_scipy(matrix: Any, *, nodes: Any = None, name: str = "graph") -> HostGraph:
     """Makes a graph from a sparse adjacency matrix of SciPy: entry ``[i, j]`` is an edge from i to j.
 
     Args:
@@ -153,7 +160,7 @@ def graph_from_networkx(
     node_attribute: str | None = None,
     edge_attribute: str | None = None,
     name: str = "graph",
-) -> tuple[Graph, tuple[Any, ...]]:
+) -> tuple[HostGraph, tuple[Any, ...]]:
     """Makes a graph from one of NetworkX (the extra ``graph`` installs it); parallel edges are kept.
 
     Args:
@@ -188,7 +195,7 @@ def graph_from_networkx(
     return make_graph(senders, receivers, num_nodes=len(names), nodes=nodes, edges=edges, name=name), names
 
 
-def check_host_graph(graph: Graph, *, name: str = "graph") -> None:
+def check_host_graph(graph: HostGraph, *, name: str = "graph") -> None:
     """Checks a graph of numpy arrays from elsewhere, before it goes to a device.
 
     Args:
@@ -224,7 +231,7 @@ def check_host_graph(graph: Graph, *, name: str = "graph") -> None:
         check_finite(np.asarray(graph.edges)[graph.where_edges], f"{name}: edges")
 
 
-def unpad_graph(graph: Graph) -> Graph:
+def unpad_graph(graph: HostGraph) -> HostGraph:
     """The graph without its padding: real nodes, edges and graphs, numbered anew.
 
     >>> graph = make_graph([0], [1], num_nodes=3)._replace(where_nodes=np.array([True, True, False]))
@@ -235,7 +242,7 @@ def unpad_graph(graph: Graph) -> Graph:
     where_graphs = np.asarray(graph.where_graphs)
     number = np.cumsum(where_nodes) - 1
     graph_number = np.cumsum(where_graphs) - 1
-    return Graph(
+    return host_graph(
         nodes=np.asarray(graph.nodes)[where_nodes],
         senders=number[np.asarray(graph.senders)[where_edges]].astype(np.int32),
         receivers=number[np.asarray(graph.receivers)[where_edges]].astype(np.int32),

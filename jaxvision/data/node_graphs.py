@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.core import Graph, name_some
+from jaxvision.core import name_some
 from jaxvision.data.classification_sources import check_class_names
 from jaxvision.data.graph_edits import coalesce, remove_self_loops, symmetrise
-from jaxvision.data.graphs import check_host_graph, make_graph
+from jaxvision.data.graphs import HostGraph, check_host_graph, make_graph
 
 __all__ = ["NodeGraph", "block_model", "karate_club", "read_planetoid"]
 
@@ -33,11 +33,11 @@ class NodeGraph:
       node_names: V names; by default the numbers.
 
     Raises:
-      ValueError: if a size does not fit, a label is no class, a mask is not boolean, two masks share a node, a
-        mask holds a node without a label, or there is no node to train on.
+      ValueError: if a size does not fit, a label is no class, a mask is not boolean, two masks share a node,
+        a mask holds a node without a label, or there is no node to train on.
     """
 
-    graph: Graph
+    graph: HostGraph
     labels: np.ndarray
     class_names: tuple[str, ...]
     train: np.ndarray
@@ -69,12 +69,12 @@ class NodeGraph:
         for name, mask in masks.items():
             if mask.dtype != bool or mask.shape != labels.shape:
                 raise ValueError(
-                    f"{name}: got {mask.dtype} {list(mask.shape)}, expected a boolean mask of {len(labels)} nodes"
+                    f"{name}: got {mask.dtype} {list(mask.shape)}, expected bool [{len(labels)}]"
                 )
             unknown = np.flatnonzero(mask & (labels < 0))
             if len(unknown):
                 raise ValueError(
-                    f"{name}: node {unknown[0]} has no label ({len(unknown)} such nodes), expected labelled nodes"
+                    f"{name}: node {unknown[0]} has no label ({len(unknown)} such nodes), expected labels"
                 )
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             both = np.flatnonzero(masks[first] & masks[second])
@@ -102,10 +102,10 @@ class NodeGraph:
 def read_planetoid(path: str | Path) -> NodeGraph:
     """Reads Cora, Citeseer or Pubmed in one .npz file, with their public split.
 
-    Arrays: ``feat_indptr``, ``feat_indices`` and ``feat_shape``, the features in compressed rows, of value 1 or
-    of ``feat_data`` if that is there; ``labels`` ``[V]``; ``edge_index`` ``[2, E]``, each undirected edge once
-    (or twice); ``train_mask``, ``val_mask`` and ``test_mask``, bool ``[V]``. Equal edges are merged, self loops
-    are left out; a node without edges, or without features, is fine (Citeseer has both).
+    Arrays: ``feat_indptr``, ``feat_indices`` and ``feat_shape``, the features in compressed rows, of value 1
+    or of ``feat_data`` if that is there; ``labels`` ``[V]``; ``edge_index`` ``[2, E]``, each undirected edge
+    once (or twice); ``train_mask``, ``val_mask`` and ``test_mask``, bool ``[V]``. Equal edges are merged,
+    self loops are left out; a node without edges, or without features, is fine (Citeseer has both).
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -136,7 +136,9 @@ def read_planetoid(path: str | Path) -> NodeGraph:
             graph,
             labels.astype(np.int32),
             tuple(f"class {index}" for index in range(count)),
-            *(arrays[f"{part}_mask"] for part in PARTS),
+            arrays["train_mask"],
+            arrays["val_mask"],
+            arrays["test_mask"],
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -172,7 +174,7 @@ def _dense_rows(arrays: dict[str, np.ndarray]) -> np.ndarray:
             f"feat_indptr: got {ends.dtype} {list(ends.shape)}, feat_indices {columns.dtype} "
             f"{list(columns.shape)}, expected integers [{num_nodes + 1}] and [n]"
         )
-    counts = np.diff(ends.astype(np.int64))
+    counts: np.ndarray = np.diff(ends.astype(np.int64))
     if ends[0] != 0 or ends[-1] != len(columns) or np.any(counts < 0):
         raise ValueError(f"feat_indptr: expected numbers that rise from 0 to {len(columns)}, one row each")
     if len(columns) and (columns.min() < 0 or columns.max() >= num_features):

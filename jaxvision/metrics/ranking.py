@@ -12,8 +12,8 @@ from jaxvision.metrics.ratios import Array, divide, widen
 class RankingCounts(NamedTuple):
     """Sums over the positives; what :func:`ranking_counts` returns.
 
-    A score that compares all pairs is no sum over batches: counts of several batches add up to the mean of the
-    batches' scores, weighted by their positives. For the score of a whole set give the set in one call.
+    A score that compares all pairs is no sum over batches: counts of several batches add up to the mean of
+    the batches' scores, weighted by their positives. For the score of a whole set give the set in one call.
 
     Attributes:
       above: floating [], the share of negatives that score below each positive, a tie counting half.

@@ -1,8 +1,8 @@
 """Tasks of graphs: classes of nodes, classes of graphs, and which pairs of nodes are linked.
 
-A batch is what ``jaxvision.data.graph_loaders`` makes: the fields of a graph with D parts in front, ``labels``,
-``where``, and for links ``pairs``. Of one whole graph it may hold ``neighbours`` and ``nonzero``, which are passed
-on to the network. Predictions have the same D in front.
+A batch is what ``jaxvision.data.graph_loaders`` makes: the fields of a graph with D parts in front,
+``labels``, ``where``, and for links ``pairs``. Of one whole graph it may hold ``neighbours`` and ``nonzero``,
+which are passed on to the network. Predictions have the same D in front.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,8 +26,8 @@ class Penalty(NamedTuple):
 
     Attributes:
       strength: 0 for none.
-      layers: path patterns of what is penalised, such as ``"conv1"``: matrices below them, no biases; empty for
-        all matrices.
+      layers: path patterns of what is penalised, such as ``"conv1"``: matrices below them, no biases; empty
+        for all matrices.
 
     References:
       Kipf and Welling 2017, "Semi-Supervised Classification with Graph Convolutional Networks", section 5.2:

@@ -41,7 +41,9 @@ class GraphModelOptions:
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "output_heads", "kernels", "out"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--model.{name.replace('_', '-')}: got {getattr(self, name)}, expected 1 or more")
+                raise ValueError(
+                    f"--model.{name.replace('_', '-')}: got {getattr(self, name)}, expected 1 or more"
+                )
         if not 0 <= self.dropout <= 1 or self.hops < 0:
             raise ValueError(
                 f"--model.dropout {self.dropout}, --model.hops {self.hops}: expected 0 to 1, and 0 or more"

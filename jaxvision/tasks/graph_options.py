@@ -49,8 +49,8 @@ class GraphData:
     """The graphs."""
 
     source: Source = "karate"
-    """karate: Zachary's club, embedded. blocks: a generated block model. planetoid: Cora, Citeseer or Pubmed as
-    one .npz file. csv: own nodes and edges. For --task graph: motifs, generated; tu: a folder of TU Dortmund."""
+    """karate: Zachary's club, embedded. blocks: a generated block model. planetoid: Cora, Citeseer or Pubmed
+    as one .npz file. csv: own nodes and edges. For --task graph: motifs, generated; tu: a TU Dortmund folder."""
     root: Path | None = None
     """The .npz file, the CSV file of nodes, or the folder."""
     edges: Path | None = None
@@ -60,7 +60,7 @@ class GraphData:
     normalize: bool = False
     """Divide the features of each node by their sum, as the papers do with bags of words."""
     val_share: float = 0.2
-    """Share to validate on, where the data names no parts: of nodes of each class, graphs of each class, edges."""
+    """Share to validate on, where the data names no parts: nodes and graphs of each class, or edges."""
     test_share: float = 0.2
     """Share to test on, likewise."""
     split_seed: int = 0
@@ -68,7 +68,7 @@ class GraphData:
     batch_size: int = 32
     """Graphs a step, or with --data.fan-out nodes a step, over all devices."""
     fan_out: tuple[int, ...] = ()
-    """Draw neighbourhoods instead of training on the whole graph: most neighbours in each hop, such as 10 10."""
+    """Train on drawn neighbourhoods, not on the whole graph: most neighbours in each hop, such as 10 10."""
     bucket: tuple[int, int] | None = None
     """Nodes and edges that the graphs of a step are padded to, on each device; by default what the largest
     batch needs."""
@@ -131,8 +131,8 @@ class GraphData:
         rest, test = stratified_split(everything.labels, self.test_share, rng=rng)
         share = self.val_share / (1 - self.test_share)
         train, val = stratified_split(everything.labels[rest], share, rng=rng)
-        parts = (everything.take(chosen) for chosen in (rest[train], rest[val], test))
-        return GraphParts(*parts, everything)
+        first, second, third = (everything.take(chosen) for chosen in (rest[train], rest[val], test))
+        return GraphParts(first, second, third, everything)
 
     def split_links(self, data: NodeGraph) -> EdgeSplit:
         """The edges of a graph in parts, for ``--task link``."""

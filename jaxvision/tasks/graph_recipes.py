@@ -32,7 +32,7 @@ class GraphRecipe:
 
 NODE_RECIPES = MappingProxyType(
     {
-        # Kipf and Welling 2017, section 5.2. Their early stopping (10 epochs) hardly ever ends a run before 200.
+        # Kipf and Welling 2017, section 5.2. Their early stopping (10 epochs) hardly ever ends a run.
         "gcn": GraphRecipe({"hidden": 16, "layers": 2, "dropout": 0.5}),
         # Kipf and Welling 2017, section 5.2 and table 3: Chebyshev filters, the same otherwise.
         "chebnet": GraphRecipe({"hidden": 16, "layers": 2, "dropout": 0.5, "hops": 2}),
@@ -76,8 +76,8 @@ GRAPH_RECIPES = MappingProxyType(
     }
 )
 
-# Kipf and Welling 2016, "Variational Graph Auto-Encoders", section 4: 32 hidden units, 16 out, Adam at 0.01, 200
-# epochs, no dropout, no penalty.
+# Kipf and Welling 2016, "Variational Graph Auto-Encoders", section 4: 32 hidden units, 16 out, Adam at 0.01,
+# 200 epochs, no dropout, no penalty.
 _LINK = GraphRecipe({"hidden": 32, "layers": 2, "dropout": 0.0}, 0.01, 0.0, (), 200)
 
 LINK_RECIPES = MappingProxyType(

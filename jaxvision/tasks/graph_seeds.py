@@ -66,9 +66,9 @@ def make_seed_run(
 ) -> Callable[[TrainState, Parts], dict[str, Any]]:
     """Makes the pure function ``(state, parts) -> result`` of a whole training, one step an epoch.
 
-    Without patience, the network after the last epoch is scored. With it, the training ends once neither loss nor
-    score on the validation nodes has been as good as ever for so many epochs, and the network that is scored is
-    that of the last epoch in which both were.
+    Without patience, the network after the last epoch is scored. With it, the training ends once neither loss
+    nor score on the validation nodes has been as good as ever for so many epochs, and the network that is
+    scored is that of the last epoch in which both were.
 
     Args:
       task: what is trained.
@@ -78,8 +78,8 @@ def make_seed_run(
       measure: ``counts -> (loss, score)``, of the task's counts; more is better of the score.
 
     Returns:
-      A function that goes through ``jit`` and ``vmap``; its result holds the ``counts`` of ``val`` and ``test``,
-      ``epochs`` and ``best_epoch``.
+      A function that goes through ``jit`` and ``vmap``; its result holds the counts of ``val`` and ``test``, ``epochs``
+      and ``best_epoch``.
 
     References:
       Velickovic et al. 2018, "Graph Attention Networks", section 3.3: patience of 100 epochs on both. In the

@@ -234,7 +234,7 @@ def test_negatives_are_drawn_until_there_are_no_more():
     but_one = np.array([key for key in complete if key not in (1, 4)])
     found = sample_negatives(but_one, 4, 6, rng=np.random.default_rng(0))
     assert {tuple(sorted(pair)) for pair in found.tolist()} == {(0, 1)} and len(found) == 6
-    with pytest.raises(ValueError, match="1 pairs .* expected 2"):
+    with pytest.raises(ValueError, match=r"1 pairs .* expected 2"):
         sample_negatives(but_one, 4, 2, rng=np.random.default_rng(0), distinct=True)
     every = sample_negatives(np.zeros(0, int), 4, 6, rng=np.random.default_rng(0), distinct=True)
     assert len({tuple(sorted(pair)) for pair in every.tolist()}) == 6

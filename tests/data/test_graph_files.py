@@ -88,7 +88,7 @@ def test_a_wrong_planetoid_file_is_named(tmp_path, changes, message):
 
 
 def test_what_is_no_planetoid_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.npz: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz: no such file"):
         read_planetoid(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.npz: no \.npz file"):
@@ -208,7 +208,7 @@ def test_a_wrong_csv_file_is_named(tmp_path, nodes, edges, message):
 def test_missing_csv_files_are_named(tmp_path):
     nodes, edges = write_csv(tmp_path)
     edges.unlink()
-    with pytest.raises(FileNotFoundError, match="edges.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"edges\.csv: no such file"):
         read_graph_csv(nodes, edges)
     nodes.write_bytes("id,label\n\xe4,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"nodes\.csv: .*expected a CSV file in UTF-8"):
@@ -282,7 +282,7 @@ def test_missing_tu_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"TOY_graph_labels\.txt: no such file"):
         read_tu_folder(folder)
     (folder / "TOY_A.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="0 files that end in _A.txt"):
+    with pytest.raises(FileNotFoundError, match=r"0 files that end in _A\.txt"):
         read_tu_folder(folder)
 
 

@@ -1,4 +1,4 @@
-"""Graphs from edges, SciPy and NetworkX; what is done to them, against dense matrices; what is wrong, by name."""
+"""Graphs from edges, SciPy and NetworkX; edits against dense matrices; what is wrong, by name."""
 
 import numpy as np
 import pytest
