@@ -1,3 +1,5 @@
+from jaxvision.graph.hops_and_mixtures import DCNN as DCNN
+from jaxvision.graph.hops_and_mixtures import MoNet as MoNet
 from jaxvision.graph.networks import GAT as GAT
 from jaxvision.graph.networks import GCN as GCN
 from jaxvision.graph.networks import GIN as GIN

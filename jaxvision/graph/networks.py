@@ -28,7 +28,7 @@ from jaxvision.layers import (
 )
 from jaxvision.layers.graph_pooling import Readout, read_out
 from jaxvision.layers.message_passing import mask_rows
-from jaxvision.ops import Neighbours
+from jaxvision.ops import Neighbours, dropout_nonzero
 
 
 class _Stack(nn.Module):
@@ -41,12 +41,21 @@ class _Stack(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, graph: Graph, *, neighbours: Neighbours | None = None, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        graph: Graph,
+        *,
+        neighbours: Neighbours | None = None,
+        nonzero: jax.Array | None = None,
+        train: bool,
+    ) -> jax.Array:
         """Maps a graph of nodes ``[V, F]`` to logits ``[V, K]``, float32, or to features.
 
         Args:
           graph: the graph, or a padded batch of graphs.
           neighbours: its edges prepared by :func:`jaxvision.ops.plan_neighbours`, or None.
+          nonzero: where the nodes' features are not 0, for :func:`jaxvision.ops.dropout_nonzero`, by which bags
+            of words drop out fast; or None.
           train: whether dropout drops (rng ``"dropout"``).
 
         Returns:
@@ -61,7 +70,10 @@ class _Stack(nn.Module):
         x = mask_rows(graph.nodes, graph.where_nodes)
         for index, width in enumerate(widths):
             is_output = index == len(self.hidden)
-            x = Dropout(self.dropout_rate)(x, train=train)
+            if index == 0 and nonzero is not None and train and self.dropout_rate > 0:
+                x = dropout_nonzero(self.make_rng("dropout"), x, nonzero, rate=self.dropout_rate)
+            else:
+                x = Dropout(self.dropout_rate)(x, train=train)
             x = self._layer(index, width, is_output)(
                 graph._replace(nodes=x), neighbours=neighbours, **self._options(train)
             )

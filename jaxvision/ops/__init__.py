@@ -57,6 +57,7 @@ from jaxvision.ops.distance import signed_class_distances as signed_class_distan
 from jaxvision.ops.dropout import channel_dropout as channel_dropout
 from jaxvision.ops.dropout import drop_path as drop_path
 from jaxvision.ops.dropout import dropout as dropout
+from jaxvision.ops.dropout import dropout_nonzero as dropout_nonzero
 from jaxvision.ops.edges import label_edges as label_edges
 from jaxvision.ops.embedding import embedding_lookup as embedding_lookup
 from jaxvision.ops.embedding import one_hot as one_hot
