@@ -43,7 +43,7 @@ from jaxvision.tasks.scripts import explain_end, write_run_weights
 from jaxvision.tasks.text_options import TextData
 from jaxvision.tasks.word_options import WordModelOptions, WordReportOptions, WordTrainOptions
 from jaxvision.tasks.word_report import document_names, evaluate_words, neighbour_rows, write_word_report
-from jaxvision.tasks.word_training import ChunkBatches, compile_word_step, mean_loss, word_task
+from jaxvision.tasks.word_training import ChunkBatches, compile_word_step, mean_loss, word_table, word_task
 
 PROGRAM = "train/word2vec.py"
 VOCABULARY = "vocabulary.txt"  # in the run's folder
@@ -175,11 +175,6 @@ def train(config: Config, resumed: Path | None) -> int:
     return 0
 
 
-def word_vectors(model: Word2Vec, tables: Any) -> np.ndarray:
-    """The vectors of the words; of pv-dbow, whose words have no inputs, those of the outputs."""
-    return np.asarray(tables["input" if "input" in tables else "output"])
-
-
 def evaluation(setup: Setup) -> Any:
     """``state -> scores`` by the pairs of words of the report's options; None without such."""
     options = setup.config.report
@@ -187,7 +182,7 @@ def evaluation(setup: Setup) -> Any:
         return None
 
     def evaluate(state: training.TrainState) -> dict[str, float]:
-        vectors = word_vectors(setup.model, setup.placement.fetch(state.params))
+        vectors = np.asarray(word_table(setup.placement.fetch(state.params)))
         return evaluate_words(WordSpace(setup.vocabulary, vectors), options, analogies=False)
 
     return evaluate
@@ -211,7 +206,7 @@ def report(setup: Setup, tables: Any, folder: Path) -> None:
             f"{folder}: pv-dbow with the tree has no vectors of words; {DOCUMENTS} holds those of documents"
         )
         return
-    space = WordSpace(setup.vocabulary, word_vectors(model, tables))
+    space = WordSpace(setup.vocabulary, np.asarray(word_table(tables)))
     write_word_report(folder, space, config.report, subsample=config.train.subsample, scores=scores)
     print(f"vectors, tables and pictures are in {folder}")
 

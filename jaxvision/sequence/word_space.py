@@ -226,5 +226,5 @@ class WordSpace:
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
-    norms = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / jnp.where(norms > 0, norms, 1.0)
+    squares = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+    return vectors / jnp.sqrt(jnp.where(squares > 0, squares, 1.0))

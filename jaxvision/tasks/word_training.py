@@ -23,7 +23,7 @@ from jaxvision.training import (
     TrainState,
 )
 
-__all__ = ["ChunkBatches", "compile_word_step", "mean_loss", "word_task"]
+__all__ = ["ChunkBatches", "compile_word_step", "mean_loss", "word_table", "word_task"]
 
 WordStep = Callable[[TrainState, Batch, WordCorpus], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -47,10 +47,15 @@ def word_task(model: Word2Vec, corpus: WordCorpus) -> Task:
     return Task(
         init=lambda key: {"params": model.init(key)},
         loss=loss,
-        predict=lambda variables, words: variables["params"]["input"][words],
+        predict=lambda variables, words: word_table(variables["params"])[words],
         counts=lambda variables, batch: loss(variables["params"], {}, batch, jax.random.key(0))[0]["loss"],
         score=lambda counts: {"loss": float(counts.mean())},
     )
+
+
+def word_table(tables: Mapping[str, Any]) -> Any:
+    """The vectors of the words: the inputs, or of pv-dbow, whose words have none, the outputs."""
+    return tables["input" if "input" in tables else "output"]
 
 
 class ChunkBatches(Iterator[dict[str, np.ndarray]]):

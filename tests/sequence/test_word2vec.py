@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from oracles.word2vec_numpy import batch_step, huffman_ways
 
-from jaxvision.sequence import Word2Vec, train_chunk, word_corpus
+from jaxvision.ops import alias_table
+from jaxvision.sequence import Word2Vec, train_chunk, train_sequences, word_corpus
 
 KINDS = ("skipgram", "cbow", "pv_dm", "pv_dbow")
 RNG = np.random.default_rng(1)
@@ -43,11 +44,23 @@ def _train(model, tables, corpus, *, rate=0.1, chunk=0, key=0, **options):
     return jax.jit(run)(tables, corpus, jnp.int32(chunk), jax.random.key(key), jnp.float32(rate))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("loss", ["negative", "hierarchical"])
-@pytest.mark.parametrize("window", [1, 3])
-def test_one_batch_is_the_step_of_the_papers(kind, loss, window, monkeypatch):
-    """All noise words are drawn: their order does not matter, so the oracle need not know the draw."""
+@pytest.mark.parametrize(
+    ("kind", "loss", "window", "combine"),
+    [
+        ("skipgram", "negative", 3, "mean"),
+        ("skipgram", "hierarchical", 1, "mean"),
+        ("cbow", "negative", 1, "mean"),
+        ("cbow", "hierarchical", 3, "mean"),
+        ("pv_dm", "negative", 3, "mean"),
+        ("pv_dm", "hierarchical", 1, "mean"),
+        ("pv_dm", "negative", 2, "concatenate"),
+        ("pv_dm", "hierarchical", 2, "concatenate"),
+        ("pv_dbow", "negative", 1, "mean"),
+        ("pv_dbow", "hierarchical", 1, "mean"),
+    ],
+)
+def test_one_batch_is_the_step_of_the_papers(kind, loss, window, combine, monkeypatch):
+    """At a rate so low that no row is limited. The noise words are given: the oracle need not know the draw."""
     model = Word2Vec(
         7,
         kind,
@@ -57,13 +70,12 @@ def test_one_batch_is_the_step_of_the_papers(kind, loss, window, monkeypatch):
         shrink=False,
         batch_size=16,
         shared_negatives=3,
-        max_repeats=1e9,
         num_documents=4,
+        combine=combine,
     )
-    noise = jnp.array([[2, 0, 4]])
-    monkeypatch.setattr("jaxvision.sequence.word2vec.sample_alias", lambda *_: noise)
-    tables = _tables(model)
-    found = _train(model, tables, _corpus(model))
+    monkeypatch.setattr("jaxvision.sequence.word2vec.sample_alias", lambda *_: jnp.array([[2, 0, 4]]))
+    tables, rate = _tables(model), 2e-3
+    found = _train(model, tables, _corpus(model), rate=rate)
     expected, total, pairs = batch_step(
         kind,
         tables,
@@ -71,16 +83,93 @@ def test_one_batch_is_the_step_of_the_papers(kind, loss, window, monkeypatch):
         SENTENCES,
         DOCUMENTS,
         np.full(12, window),
-        0.1,
+        rate,
         noise=(2, 0, 4),
         weight=5 / 3,
         ways=huffman_ways(COUNTS) if loss == "hierarchical" else None,
+        combine=combine,
     )
     assert set(found.tables) == set(expected) and float(found.pairs) == pairs and bool(found.finite)
     assert float(found.loss) == pytest.approx(total, rel=1e-5)
     for name, table in expected.items():
-        np.testing.assert_allclose(found.tables[name], table, rtol=1e-5, atol=1e-5, err_msg=name)
-        assert not np.array_equal(found.tables[name], tables[name])
+        steps, exact = ((np.asarray(x, np.float64) - tables[name]) / rate for x in (found.tables[name], table))
+        # A table's own rounding, 1e-7 of numbers up to 3, is 1.5e-4 of a step.
+        np.testing.assert_allclose(steps, exact, rtol=1e-4, atol=4e-4, err_msg=name)
+        assert np.abs(exact).max() > 0.5
+
+
+def test_a_rate_that_would_overshoot_is_shortened_to_a_step_of_newton():
+    """Two words that are each other's neighbour, one inner node: each input's loss is -log sigmoid(s h v)."""
+    model = Word2Vec(2, loss="hierarchical", features=3, window=1, batch_size=2)
+    corpus = word_corpus(
+        model,
+        np.array([0, 1], np.int32),
+        np.zeros(2, np.int32),
+        np.zeros(2, np.int32),
+        np.array([1, 2]),
+        chunk_size=2,
+        subsample=None,
+    )
+    node = np.array([0.3, -0.4, 1.2])
+    inputs = np.array([[0.5, 0.1, 0.2], [-0.3, 0.2, 0.4]])
+    tables = {"input": jnp.asarray(inputs, jnp.float32), "output": jnp.asarray(node[None], jnp.float32)}
+    found = jax.jit(
+        lambda tables, corpus: train_chunk(
+            model, tables, corpus, jnp.int32(0), jax.random.key(0), jnp.float32(1e6), chunk_size=2
+        )
+    )(tables, corpus)
+    # Word 0 is the rarer: its way has sign 1, and it is the target where word 1 is the input.
+    for word, sign in ((0, -1.0), (1, 1.0)):
+        probability = 1 / (1 + np.exp(-sign * inputs[word] @ node))
+        newton = sign * node / (probability * (node @ node))
+        np.testing.assert_allclose(found.tables["input"][word] - inputs[word], newton, rtol=1e-4)
+
+
+def test_sequences_are_learned_as_a_text_of_as_many_sentences():
+    """Rows are sentences; masked places are left out as if they had not been there."""
+    model = Word2Vec(7, features=5, window=2, shrink=False, batch_size=4, shared_negatives=7)
+    rows = np.array([[0, 1, 2, 3], [4, 5, 6, 0], [1, 1, 1, 1]], np.int32)
+    where = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 0]], bool)
+    noise = alias_table(np.ones(7))
+    run = jax.jit(
+        lambda tables, rows, where, rate: train_sequences(
+            model, tables, rows, jax.random.key(0), rate, noise=noise, where=where
+        )
+    )
+    tables = _tables(model)
+    found = run(tables, rows, where, jnp.float32(0))
+    # 4 words have 3 + 2 pairs to either side, 3 words have 2 + 1.
+    assert float(found.pairs) == 2 * (3 + 2) + 2 * (2 + 1)
+    changed = run(tables, rows, where, jnp.float32(0.01))
+    inputs = np.asarray(changed.tables["input"] != tables["input"]).any(axis=1)
+    assert inputs.tolist() == [True, True, True, True, True, False, True], "5 is masked"
+    assert run._cache_size() == 1
+    text, owners = rows[where], np.repeat(np.arange(3, dtype=np.int32), where.sum(axis=1))
+    corpus = word_corpus(model, text, owners, owners, np.ones(7), chunk_size=len(text), subsample=None)
+    same = train_chunk(
+        model, tables, corpus, jnp.int32(0), jax.random.key(0), jnp.float32(0), chunk_size=len(text)
+    )
+    assert float(same.pairs) == float(found.pairs)
+    empty = train_sequences(
+        model, tables, jnp.zeros((0, 4), jnp.int32), jax.random.key(0), jnp.float32(0.1), noise=noise
+    )
+    assert float(empty.pairs) == 0 and np.array_equal(empty.tables["input"], tables["input"])
+    for wrong, message in (
+        ({"sequences": jnp.zeros(4, jnp.int32)}, r"sequences: expected \[S, L\]"),
+        ({"sequences": jnp.zeros((2, 4))}, "sequences"),
+        ({"where": jnp.ones((1, 4), bool)}, r"where: expected \[2, 4\]"),
+    ):
+        given = {"sequences": jnp.zeros((2, 4), jnp.int32), "where": None, **wrong}
+        with pytest.raises((ValueError, TypeError), match=message):
+            train_sequences(
+                model,
+                tables,
+                given["sequences"],
+                jax.random.key(0),
+                jnp.float32(0.1),
+                noise=noise,
+                where=given["where"],
+            )
 
 
 def test_windows_shrink_by_chance_and_words_are_dropped():
@@ -172,6 +261,7 @@ def _similarities(vectors):
     return unit @ unit.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", ["negative", "hierarchical"])
 def test_two_topics_separate(kind, loss):
@@ -238,6 +328,8 @@ def test_a_basket_is_learned_whole_whatever_its_order():
         ({"features": 0}, "features: got 0"),
         ({"negatives": 0}, "negatives: got 0"),
         ({"kind": "pv_dm"}, "num_documents: got 0, expected 1 or more for pv_dm"),
+        ({"combine": "sum"}, "combine: expected one of mean, concatenate, got .sum."),
+        ({"combine": "concatenate"}, "combine: only pv_dm can concatenate its inputs, got skipgram"),
         ({"vocabulary_size": 1}, "vocabulary_size: got 1, expected 2 or more"),
     ],
 )
@@ -248,7 +340,7 @@ def test_options_out_of_range_are_named(options, message):
 
 def test_a_corpus_without_a_tree_is_refused():
     model = Word2Vec(7, loss="hierarchical")
-    with pytest.raises(ValueError, match="it has no Huffman tree"):
+    with pytest.raises(ValueError, match="there is no Huffman tree"):
         _train(model, model.init(jax.random.key(0)), _corpus(Word2Vec(7)))
 
 
