@@ -109,3 +109,5 @@ from jaxvision.data.vocabulary import PADDING as PADDING
 from jaxvision.data.vocabulary import UNKNOWN as UNKNOWN
 from jaxvision.data.vocabulary import Vocabulary as Vocabulary
 from jaxvision.data.vocabulary import check_same_vocabulary as check_same_vocabulary
+from jaxvision.data.word_sets import read_analogies as read_analogies
+from jaxvision.data.word_sets import read_word_pairs as read_word_pairs

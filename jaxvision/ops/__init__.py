@@ -25,6 +25,9 @@ from jaxvision.ops.adaptive import adaptive_max_pool as adaptive_max_pool
 from jaxvision.ops.adaptive import global_average_pool as global_average_pool
 from jaxvision.ops.adaptive import global_max_pool as global_max_pool
 from jaxvision.ops.adaptive import spatial_pyramid_pool as spatial_pyramid_pool
+from jaxvision.ops.alias import AliasTable as AliasTable
+from jaxvision.ops.alias import alias_table as alias_table
+from jaxvision.ops.alias import sample_alias as sample_alias
 from jaxvision.ops.arithmetic import ReceptiveField as ReceptiveField
 from jaxvision.ops.arithmetic import Window as Window
 from jaxvision.ops.arithmetic import ceil_padding as ceil_padding

@@ -19,3 +19,4 @@ from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_pal
 from jaxvision.pictures.palettes import voc_palette as voc_palette
 from jaxvision.pictures.predictions import predictions_sheet as predictions_sheet
 from jaxvision.pictures.rate_range import plot_rate_range as plot_rate_range
+from jaxvision.pictures.words import plot_word_map as plot_word_map

@@ -11,3 +11,10 @@ from jaxvision.tasks.segmentation_losses import LOSS_NAMES as LOSS_NAMES
 from jaxvision.tasks.segmentation_losses import SegmentationLossOptions as SegmentationLossOptions
 from jaxvision.tasks.segmentation_losses import segmentation_loss as segmentation_loss
 from jaxvision.tasks.segmentation_options import SegmentationData as SegmentationData
+from jaxvision.tasks.text_options import TextData as TextData
+from jaxvision.tasks.word_options import WordModelOptions as WordModelOptions
+from jaxvision.tasks.word_options import WordReportOptions as WordReportOptions
+from jaxvision.tasks.word_options import WordTrainOptions as WordTrainOptions
+from jaxvision.tasks.word_training import ChunkBatches as ChunkBatches
+from jaxvision.tasks.word_training import compile_word_step as compile_word_step
+from jaxvision.tasks.word_training import word_task as word_task

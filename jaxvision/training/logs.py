@@ -95,15 +95,19 @@ class Terminal:
       steps: of the whole run.
       step: the step that the run starts from.
       interactive: whether to draw a bar; default: whether standard output is a terminal.
+      unit: what a batch holds, as in :class:`Log`.
     """
 
-    def __init__(self, steps: int, *, step: int = 0, interactive: bool | None = None) -> None:
+    def __init__(
+        self, steps: int, *, step: int = 0, interactive: bool | None = None, unit: str = "images"
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
         self._console = Console(highlight=False, soft_wrap=True)
         self._steps = steps
+        self._unit = unit
         self._started: tuple[float, int] = (time.perf_counter(), step)
         self._bar: Bar | None = None
         if self._console.is_terminal if interactive is None else interactive:
@@ -125,7 +129,7 @@ class Terminal:
             self._console.print(f"step {record['step']}  {numbers}")
             return
         status = (
-            f"{record['images_per_second']:.1f} images/s  loss {record['loss']:.4f}  "
+            f"{record[f'{self._unit}_per_second']:.1f} {self._unit}/s  loss {record['loss']:.4f}  "
             f"ETA {self._seconds_left(record['step'])}"
         )
         if self._bar is not None:
@@ -164,6 +168,7 @@ class Log(Hook):
       every: steps between records.
       batch_size: images a step, over all devices.
       learning_rate: ``step -> learning rate``, or None.
+      unit: what a batch holds, if not images: ``"words"`` gives ``words_per_second``.
     """
 
     def __init__(
@@ -173,11 +178,13 @@ class Log(Hook):
         every: int,
         batch_size: int,
         learning_rate: Callable[[int], Any] | None = None,
+        unit: str = "images",
     ) -> None:
         self._writers = writers
         self._every = every
         self._batch_size = batch_size
         self._learning_rate = learning_rate
+        self._unit = unit
         self._started = self._last_time = 0.0
         self._last: tuple[int, float, float] = (0, 0.0, 0.0)  # step, waited, paused
 
@@ -208,7 +215,7 @@ class Log(Hook):
             "kind": "train",
             "step": progress.step,
             **metrics,
-            "images_per_second": (progress.step - step) * self._batch_size / seconds,
+            f"{self._unit}_per_second": (progress.step - step) * self._batch_size / seconds,
             "waited": (progress.waited - waited) / seconds,
             "seconds": now - self._started,
         }

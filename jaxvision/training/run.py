@@ -126,6 +126,7 @@ def train(
     learning_rate: Callable[[int], Any] | None = None,
     variables: Variables | None = None,
     step: CompiledStep | None = None,
+    unit: str = "images",
 ) -> Progress:
     """Trains in a run's folder: logs, evaluates, saves, resumes, stops in order.
 
@@ -137,13 +138,14 @@ def train(
       options: of the run.
       folder: of the run.
       resumed: whether to go on from the newest checkpoint in the folder.
-      batch_size: images a step.
+      batch_size: images a step, or of what else ``unit`` says.
       metric: the score that decides which checkpoint is best, and early stopping; more is better.
       evaluate: ``state -> scores`` on the validation data; None where there is none.
       observe: ``(opt_state, scores) -> opt_state``, for a learning rate that follows the score.
       learning_rate: ``step -> learning rate``, for the log.
       variables: pre-trained ones to start from.
       step: what :func:`compile_step` made of this task, optimizer and placement, for several runs to share.
+      unit: what a batch holds, for the log.
 
     Returns:
       The progress at the end. Where a signal ended the run, ``stop`` names it.
@@ -171,7 +173,7 @@ def train(
         JsonLines(folder / "metrics.jsonl", step=start),
         TensorBoard(folder / "events", step=start),
     ]
-    writers = [*files, Terminal(options.steps, step=start)]
+    writers = [*files, Terminal(options.steps, step=start, unit=unit)]
     evaluations = []
     if evaluate is not None:
         evaluations.append(Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe))
@@ -181,7 +183,7 @@ def train(
         *evaluations,
         *early,
         *_watchers(task, placement, options, files, folder, step),
-        Log(writers, every=options.log_every, batch_size=batch_size, learning_rate=learning_rate),
+        Log(writers, every=options.log_every, batch_size=batch_size, learning_rate=learning_rate, unit=unit),
         Checkpoint(
             checkpoints,
             placement,

@@ -66,6 +66,9 @@ from jaxvision.weights.video_resnet import video_resnet_backbone_rules as video_
 from jaxvision.weights.video_resnet import video_resnet_classifier_rules as video_resnet_classifier_rules
 from jaxvision.weights.vit import vit_classifier_rules as vit_classifier_rules
 from jaxvision.weights.vit import vit_timm_rules as vit_timm_rules
+from jaxvision.weights.word_vectors import WordVectors as WordVectors
+from jaxvision.weights.word_vectors import read_word_vectors as read_word_vectors
+from jaxvision.weights.word_vectors import write_word_vectors as write_word_vectors
 from jaxvision.weights.xception import aligned_xception_backbone_rules as aligned_xception_backbone_rules
 from jaxvision.weights.xception import aligned_xception_classifier_rules as aligned_xception_classifier_rules
 from jaxvision.weights.xception import xception_backbone_rules as xception_backbone_rules
