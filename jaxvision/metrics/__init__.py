@@ -18,6 +18,10 @@ from jaxvision.metrics.classification import topk_accuracy as topk_accuracy
 from jaxvision.metrics.classification import topk_counts as topk_counts
 from jaxvision.metrics.classification import weighted_average as weighted_average
 from jaxvision.metrics.confusion import confusion_matrix as confusion_matrix
+from jaxvision.metrics.ranking import RankingCounts as RankingCounts
+from jaxvision.metrics.ranking import average_precision as average_precision
+from jaxvision.metrics.ranking import ranking_counts as ranking_counts
+from jaxvision.metrics.ranking import roc_auc as roc_auc
 from jaxvision.metrics.segmentation import class_pixel_accuracy as class_pixel_accuracy
 from jaxvision.metrics.segmentation import frequency_weighted_iou as frequency_weighted_iou
 from jaxvision.metrics.segmentation import iou as iou

@@ -13,6 +13,9 @@ from jaxvision.pictures.masks import write_palette_png as write_palette_png
 from jaxvision.pictures.masks import write_png as write_png
 from jaxvision.pictures.mistakes import mistakes_sheet as mistakes_sheet
 from jaxvision.pictures.mistakes import worst_mistakes as worst_mistakes
+from jaxvision.pictures.node_maps import force_layout as force_layout
+from jaxvision.pictures.node_maps import plot_node_map as plot_node_map
+from jaxvision.pictures.node_maps import principal_plane as principal_plane
 from jaxvision.pictures.palettes import camvid_palette as camvid_palette
 from jaxvision.pictures.palettes import cityscapes_palette as cityscapes_palette
 from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_palette

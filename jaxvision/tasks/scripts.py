@@ -1,7 +1,8 @@
 """What the scripts of all tasks share: the run of a task on its devices, and the file of its weights."""
 
 import json
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -9,10 +10,20 @@ import jax
 import numpy as np
 
 from jaxvision import training, weights
-from jaxvision.data import TrainBatches, prefetch_to_device
+from jaxvision.data import prefetch_to_device
 from jaxvision.optimizers import OptimizerOptions, ema_params
 
 Config = TypeVar("Config")
+
+
+class EndlessBatches(Protocol):
+    """Batches without end that know where they stand."""
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """The batches from the position on."""
+
+    def close(self) -> None:
+        """Ends what reads ahead."""
 
 
 class DataOptions(Protocol):
@@ -22,7 +33,7 @@ class DataOptions(Protocol):
     def batch_size(self) -> int:
         """Images a step, over all devices."""
 
-    def batches(self, source: Any, *, seed: int) -> TrainBatches:
+    def batches(self, source: Any, *, seed: int) -> EndlessBatches:
         """Shuffled, varied batches without end."""
 
     def ordered_batches(self, source: Any) -> Iterable[Any]:
@@ -40,6 +51,7 @@ class Trainer:
       run: the run.
       metric: the score that decides which checkpoint is best, and the plateau; more is better.
       layers: of the network, for a learning rate that falls with depth; see ``layer_order``.
+      inputs: what of a batch the task predicts from.
 
     Raises:
       ValueError: if the optimizer's options do not fit.
@@ -55,6 +67,7 @@ class Trainer:
         run: training.RunOptions,
         metric: str,
         layers: Sequence[Sequence[str]] = (),
+        inputs: Callable[[Any], Any] = operator.itemgetter("images"),
     ) -> None:
         params = jax.eval_shape(task.init, jax.random.key(0))["params"]
         self._data = data
@@ -67,7 +80,7 @@ class Trainer:
         self._step = training.compile_step(task, self._optimizer, placement)
         self._count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))
         self._predict = placement.compile_count(
-            lambda variables, batch: task.predict(variables, batch["images"])
+            lambda variables, batch: task.predict(variables, inputs(batch))
         )
 
     def initialise(self, seed: int) -> Any:
@@ -76,7 +89,7 @@ class Trainer:
 
     def fit(
         self,
-        batches: TrainBatches,
+        batches: EndlessBatches,
         folder: Path,
         *,
         resumed: bool,

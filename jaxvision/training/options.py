@@ -93,7 +93,12 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def parse_command(
-    kind: type[Config], arguments: Sequence[str], *, description: str, program: str
+    kind: type[Config],
+    arguments: Sequence[str],
+    *,
+    description: str,
+    program: str,
+    default: Config | None = None,
 ) -> tuple[Config, Path | None]:
     """Reads a command line: typed options, ``--config FILE`` to start from, ``--resume FOLDER`` to go on.
 
@@ -102,6 +107,7 @@ def parse_command(
       arguments: of the command line.
       description: for ``--help``.
       program: its name, for ``--help``.
+      default: to start from without a file; by default the dataclass's own defaults.
 
     Returns:
       The configuration, and the folder of the run to resume or None.
@@ -119,7 +125,7 @@ def parse_command(
         base_file = folder / "config.json"
         if not base_file.exists():
             raise ValueError(f"--resume {folder}: no run in this folder (it has no config.json)")
-    base = None if base_file is None else load_config(kind, base_file)
+    base = default if base_file is None else load_config(kind, base_file)
     text = (
         f"{description}\n\n--config FILE: start from the config.json of an earlier run.\n"
         "--resume FOLDER: go on with the run in that folder."
