@@ -4,13 +4,13 @@ An edge from i to j, with noise nodes k, has the loss
 
 .. math:: -\log \sigma(u_i \cdot v_j) - \sum_k \log \sigma(-u_i \cdot v_k)
 
-In the first order :math:`v = u`: nodes that are joined come near each other. In the second order v are vectors
-of nodes as contexts: nodes with the same neighbours come near each other. The first order takes an edge for
+In the first order :math:`v = u`: nodes that are joined come near each other. In the second order v are
+vectors of nodes as contexts: nodes with the same neighbours come near each other. The first order takes an edge for
 one of both directions; the second is made for directed edges too.
 
 The updates are sparse: only the rows that a batch touches are read and written, which autodiff through a
-look-up of the table would not do. As everywhere here, a row that comes more than once in a batch gets the sum of
-its steps, shortened where the sum would overshoot.
+look-up of the table would not do. As everywhere here, a row that comes more than once in a batch gets the
+sum of its steps, shortened where the sum would overshoot.
 
 References:
   Tang, Qu, Wang, Zhang, Yan and Mei 2015, *LINE: Large-scale Information Network Embedding*, equation 7 and
@@ -122,7 +122,7 @@ class LineResult(NamedTuple):
 
 
 class _Update(NamedTuple):
-    """Steps of rows ``[n]``, and the second derivatives of the loss by each, traced."""
+    """Steps of rows ``[n]``, and how much the loss of each bends: bounds of its second derivative, traced."""
 
     indices: jax.Array
     steps: jax.Array
@@ -270,7 +270,9 @@ def _descend(
     scores = signs * jnp.einsum("nd,nkd->nk", u, v)
     loss = jnp.sum(weights * jax.nn.softplus(-scores))
     slope = weights * jax.nn.sigmoid(-scores)
-    bend = slope * jax.nn.sigmoid(scores)
+    # The largest second derivative from here on downhill: where a pair is on the wrong side, its own is
+    # small, but that on the way to the minimum is not.
+    bend = jnp.where(scores < 0, 0.25 * weights, slope * jax.nn.sigmoid(scores))
     pull = signs * slope
     return loss, (
         _Update(source, jnp.einsum("nk,nkd->nd", pull, v), jnp.einsum("nk,nkd->n", bend, v * v)),
@@ -296,7 +298,7 @@ def _joined(found: list[tuple[str, _Update]]) -> dict[str, _Update]:
 def _limit(rows: _Update, size: int, rate: jax.Array) -> jax.Array:
     """The rate of each row, ``[n]``: lower where the sum of a row's steps would go beyond the minimum.
 
-    The sum of the second derivatives of a row's steps bounds that of the loss in any direction.
+    The sum of the bounds of a row's steps is one of the loss in any direction.
     """
     sums = jnp.zeros(size).at[rows.indices].add(rows.curvatures)
     return rate / jnp.maximum(rate * sums[rows.indices], 1.0)

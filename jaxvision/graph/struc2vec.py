@@ -145,9 +145,7 @@ def structural_walks(
         return valid_walk & (state.size < length)
 
     def draw(state: _Lanes) -> _Lanes:
-        choice, chance, direction = jax.random.uniform(
-            jax.random.fold_in(key, state.trial), (3, len(starts))
-        )
+        choice, chance, direction = jax.random.uniform(jax.random.fold_in(key, state.trial), (3, len(starts)))
         found = draw_neighbours(graph.edges, state.place, choice)
         steps = (chance < stay) | ~graph.changes[state.place]
         layer = jnp.where(direction < graph.up[state.place], size, -size)

@@ -3,8 +3,8 @@ r"""How much two nodes differ in structure: by the degrees of the nodes around t
 .. math::
     f_k(u, v) = f_{k-1}(u, v) + g(s(R_k(u)), s(R_k(v))), \qquad f_{-1} = 0
 
-with :math:`R_k(u)` the nodes at distance k from u, :math:`s` their degrees in ascending order and :math:`g` the
-cost of aligning two such sequences by dynamic time warping. All on the host, in numpy: it is done once.
+with :math:`R_k(u)` the nodes at distance k from u, :math:`s` their degrees in ascending order and :math:`g`
+the cost of aligning two such sequences by dynamic time warping. All on the host, in numpy: it is done once.
 
 References:
   Ribeiro, Saverese and Figueiredo 2017, *struc2vec: Learning Node Representations from Structural Identity*,
@@ -118,7 +118,9 @@ def candidate_pairs(degrees: np.ndarray, candidates: int | None) -> np.ndarray:
     return np.unique(np.sort(both, axis=1), axis=0).astype(np.int32)
 
 
-def degree_rings(graph: WalkGraph, *, layers: int | None = None, compress: bool = True) -> list[DegreeSequences]:
+def degree_rings(
+    graph: WalkGraph, *, layers: int | None = None, compress: bool = True
+) -> list[DegreeSequences]:
     """The degrees of the nodes at distance 0, 1, ... from each node, as sequences of V.
 
     Args:
@@ -175,7 +177,9 @@ def _runs(kinds: np.ndarray, histogram: np.ndarray, compress: bool) -> DegreeSeq
     # A stable sort puts what comes to the front, in the order of degrees.
     front = np.argsort(histogram == 0, axis=1, kind="stable")[:, :longest]
     return DegreeSequences(
-        kinds[front].astype(np.float64), np.take_along_axis(histogram, front, axis=1).astype(np.float64), lengths
+        kinds[front].astype(np.float64),
+        np.take_along_axis(histogram, front, axis=1).astype(np.float64),
+        lengths,
     )
 
 

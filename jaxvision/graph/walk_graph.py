@@ -110,8 +110,8 @@ def _check_edges(senders: np.ndarray, receivers: np.ndarray, num_nodes: int) -> 
         raise ValueError(f"num_nodes: got {num_nodes}, expected 1 or more: an empty graph has no walk")
     if senders.ndim != 1 or senders.shape != receivers.shape:
         raise ValueError(
-            f"senders, receivers: got {list(senders.shape)} and {list(receivers.shape)}, expected one of each "
-            "an edge, [E] and [E]"
+            f"senders, receivers: got {list(senders.shape)} and {list(receivers.shape)}, expected one of "
+            "each an edge, [E] and [E]"
         )
     for name, ends in (("senders", senders), ("receivers", receivers)):
         if len(ends) and ends.dtype.kind not in "iu":

@@ -114,7 +114,9 @@ def _first_order(key: jax.Array, graph: WalkGraph, starts: jax.Array, length: in
     draws = jax.random.uniform(key, (length - 1, len(starts)))
     degrees = graph.degrees
 
-    def step(state: tuple[jax.Array, jax.Array], draw: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Walks]:
+    def step(
+        state: tuple[jax.Array, jax.Array], draw: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], Walks]:
         node, going = state
         going = going & (degrees[node] > 0)
         node = jnp.where(going, draw_neighbours(graph, node, draw), node)

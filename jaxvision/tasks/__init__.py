@@ -4,6 +4,12 @@ from jaxvision.tasks.classification import classification_scores as classificati
 from jaxvision.tasks.classification import classification_task as classification_task
 from jaxvision.tasks.classification_options import ClassificationData as ClassificationData
 from jaxvision.tasks.classification_options import ClassificationLossOptions as ClassificationLossOptions
+from jaxvision.tasks.node_embedding import StartBatches as StartBatches
+from jaxvision.tasks.node_embedding import compile_line_step as compile_line_step
+from jaxvision.tasks.node_embedding import compile_walk_step as compile_walk_step
+from jaxvision.tasks.node_embedding import line_task as line_task
+from jaxvision.tasks.node_embedding import walk_data as walk_data
+from jaxvision.tasks.node_embedding import walk_task as walk_task
 from jaxvision.tasks.segmentation import class_scores as class_scores
 from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
 from jaxvision.tasks.segmentation import segmentation_task as segmentation_task

@@ -53,7 +53,7 @@ def test_layers_are_those_of_the_formulas(found, context):
 
 
 def _stepped(weights, up, changes, stay, layer, node):
-    """Probabilities of the layer and node after the next step, ``[K, V]``: the changes of layer are solved."""
+    """Probabilities of the layer and node after the next step, ``[K, V]``: changes of layer are solved."""
     count = len(weights)
     move = np.zeros((count, count))
     steps = np.zeros((count, SIZE))
@@ -88,7 +88,8 @@ def test_walks_have_the_exact_probabilities(found, context, stay):
         first = _stepped(weights, up, changes, stay, 0, start)  # [K, V]
         expected = sum(
             (
-                first[layer, node] * np.eye(SIZE)[node][:, None]
+                first[layer, node]
+                * np.eye(SIZE)[node][:, None]
                 * _stepped(weights, up, changes, stay, layer, node).sum(axis=0)
                 for layer in range(len(weights))
                 for node in range(SIZE)

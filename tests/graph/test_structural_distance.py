@@ -63,7 +63,9 @@ def test_rings_hold_the_degrees_at_each_distance(monkeypatch):
     for plain, short in zip(found, compressed, strict=True):
         for node in range(9):
             spelled = np.repeat(short.degrees[node], short.counts[node].astype(int))
-            assert spelled[: plain.lengths[node]].tolist() == plain.degrees[node, : plain.lengths[node]].tolist()
+            assert (
+                spelled[: plain.lengths[node]].tolist() == plain.degrees[node, : plain.lengths[node]].tolist()
+            )
             assert len(spelled) == plain.lengths[node] or short.counts[node, short.lengths[node] :].sum() == 0
     assert len(degree_rings(graph, layers=2)) == 2
 

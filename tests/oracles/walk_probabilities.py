@@ -1,4 +1,4 @@
-"""Exact probabilities of walks, and struc2vec's distances, written down from their definitions in plain loops."""
+"""Exact probabilities of walks, and struc2vec's distances: their definitions in plain loops."""
 
 import numpy as np
 
