@@ -104,18 +104,19 @@ class Setup:
 def prepare(config: Config) -> Setup:
     """Opens the graph and makes the model; whatever does not fit is said here."""
     placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
-    placement.check_batch_size(config.train.batch_size)
     data, options, model = config.data.open(), config.train, config.model
     graph = walk_graph_of(data.graph)
     num_nodes, num_edges = graph.num_nodes, int(graph.offsets[-1])
+    batch_size = options.batch(num_nodes)
+    placement.check_batch_size(batch_size)
     steps = config.run.steps or options.steps(model.method, num_nodes=num_nodes, num_edges=num_edges)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=steps))
     schedule = options.schedule(steps=steps)
     if model.method == "line":
-        edges, line = line_edges(graph), model.line(num_nodes, batch_size=options.batch_size)
+        edges, line = line_edges(graph), model.line(num_nodes, batch_size=batch_size)
         step = compile_line_step(line, edges, placement, schedule, batches=options.batches_per_step)
         return Setup(config, placement, data, line_task(line, edges), step, schedule, 1)
-    words = model.word2vec(num_nodes, batch_size=options.batch_size)
+    words = model.word2vec(num_nodes, batch_size=batch_size)
     walk = model.walk()
     found = walk_data(words, walk, model.walk_on(graph), seed=config.run.seed)
     step = compile_walk_step(words, walk, found, placement, schedule)
@@ -148,7 +149,7 @@ def train(config: Config, resumed: Path | None) -> int:
         config.run,
         folder,
         resumed=resumed is not None,
-        batch_size=options.batches_per_step * options.batch_size if is_line else setup.walks,
+        batch_size=options.batches_per_step * options.batch(len(data.names)) if is_line else setup.walks,
         metric="score",
         evaluate=evaluation(setup),
         learning_rate=setup.schedule,

@@ -5,8 +5,8 @@ An edge from i to j, with noise nodes k, has the loss
 .. math:: -\log \sigma(u_i \cdot v_j) - \sum_k \log \sigma(-u_i \cdot v_k)
 
 In the first order :math:`v = u`: nodes that are joined come near each other. In the second order v are
-vectors of nodes as contexts: nodes with the same neighbours come near each other. The first order takes an edge for
-one of both directions; the second is made for directed edges too.
+vectors of nodes as contexts: nodes with the same neighbours come near each other. The first order takes an
+edge for one of both directions; the second is made for directed edges too.
 
 The updates are sparse: only the rows that a batch touches are read and written, which autodiff through a
 look-up of the table would not do. As everywhere here, a row that comes more than once in a batch gets the

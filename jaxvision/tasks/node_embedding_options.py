@@ -228,8 +228,9 @@ class NodeEmbeddingTraining:
     """line: batches of edges that are drawn and learned in one step."""
     learning_rate: float = 0.025
     """At the start; it falls linearly to 0."""
-    batch_size: int = 256
-    """Nodes of walks, or edges, a batch, over all devices."""
+    batch_size: int | None = None
+    """Nodes of walks, or edges, a batch, over all devices; by default a power of 2 below the number of nodes,
+    at most 256: in a larger batch each node would come so often that its steps are too many at once."""
 
     def __post_init__(self) -> None:
         counts = ("walks_per_node", "walks_per_step", "edge_epochs", "batches_per_step", "batch_size")
@@ -241,6 +242,10 @@ class NodeEmbeddingTraining:
         if not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"--train.learning-rate: got {rate}, expected a number above 0")
 
+    def batch(self, num_nodes: int) -> int:
+        """Nodes of walks, or edges, a batch."""
+        return self.batch_size or min(1 << (max(num_nodes, 8).bit_length() - 1), 256)
+
     def walks(self, num_nodes: int) -> int:
         """Walks a step."""
         return self.walks_per_step or min(num_nodes, 256)
@@ -248,7 +253,7 @@ class NodeEmbeddingTraining:
     def steps(self, method: str, *, num_nodes: int, num_edges: int) -> int:
         """Steps of a run that says none."""
         if method == "line":
-            return math.ceil(self.edge_epochs * num_edges / (self.batches_per_step * self.batch_size))
+            return math.ceil(self.edge_epochs * num_edges / (self.batches_per_step * self.batch(num_nodes)))
         return math.ceil(self.walks_per_node * num_nodes / self.walks(num_nodes))
 
     def schedule(self, *, steps: int) -> optax.Schedule:

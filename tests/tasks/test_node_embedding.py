@@ -163,7 +163,9 @@ def test_methods_become_walks():
     assert NodeEmbeddingModel(walk_length=4).word2vec(9, batch_size=8).window == 3
     training = NodeEmbeddingTraining()
     assert training.steps("deepwalk", num_nodes=34, num_edges=156) == 10
-    assert training.steps("line", num_nodes=34, num_edges=10_000) == 489
+    assert training.steps("line", num_nodes=34, num_edges=10_000) == 3907
+    assert [training.batch(size) for size in (3, 34, 5000)] == [8, 32, 256]
+    assert NodeEmbeddingTraining(batch_size=512).steps("line", num_nodes=34, num_edges=8192) == 200
 
 
 def test_a_large_graph_is_compared_in_part():
