@@ -38,8 +38,8 @@ class Rows(NamedTuple):
 
     Attributes:
       steps: the negative gradient of the loss, in the vectors' shape ``[..., D]``.
-      curvatures: ``[...]``, the trace of the loss' second derivative by the vector alone: no step that is a
-        multiple r of the gradient overshoots while r times this is below 1.
+      curvatures: ``[...]``, a bound of the trace of the loss' second derivative by the vector alone, on the
+        way downhill: no step that is a multiple r of the gradient overshoots while r times this is below 1.
     """
 
     steps: jax.Array
@@ -149,8 +149,9 @@ def _squares(vectors: jax.Array) -> jax.Array:
 
 
 def _logistic(scores: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and the second
-    derivative.
+    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and how much it bends: the
+    largest second derivative from x on downhill. That at x itself falls to nothing far on the wrong side, from
+    where a step of the slope goes far beyond the minimum.
 
     All from one exponential: most of the time beside the products of matrices goes here, less than half as
     much as into ``jax.nn.softplus`` and ``jax.nn.sigmoid``.
@@ -159,7 +160,7 @@ def _logistic(scores: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Arr
     losses = jnp.maximum(-scores, 0.0) + _log_one_plus(small)
     slopes = jnp.where(scores >= 0, small, 1.0) / (1.0 + small)
     steps = weights * slopes
-    return jnp.sum(weights * losses), steps, steps * (1.0 - slopes)
+    return jnp.sum(weights * losses), steps, jnp.where(scores < 0, 0.25 * weights, steps * (1.0 - slopes))
 
 
 def _log_one_plus(x: jax.Array) -> jax.Array:
