@@ -67,7 +67,7 @@ def write_node_report(
     """Writes and prints all about the vectors of nodes.
 
     Writes ``vectors.txt`` and ``vectors.bin`` (word2vec's formats), ``map.png``, ``scores.json``; where
-    classes are known, ``classification.csv``; and from the run's log, ``curves.png``.
+    classes are known and are no roles, ``classification.csv``; and from the run's log, ``curves.png``.
 
     Args:
       folder: of the run.
@@ -102,7 +102,10 @@ def write_node_report(
     numbers = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
     title = f"{folder}: classes by logistic regression" if rows else str(folder)
     shown = [{**row, "share": f"{row['share']:.0%}"} for row in rows]
-    print_table(title, shown, numbers, headings=_HEADINGS if rows else {"share": "no classes are known"})
+    if rows:
+        print_table(title, shown, numbers, headings=_HEADINGS)
+    else:
+        print(f"{title}: {'  '.join(f'{name} {value:.4f}' for name, value in numbers.items())}")
     return found
 
 

@@ -2,12 +2,12 @@
 
     python tests/benchmarks/walks.py --cora cora.npz                    # walks per second
     python tests/benchmarks/walks.py --nodes 100000 --degree 20         # on a random graph
-    python tests/benchmarks/walks.py --cora cora.npz --classify         # test accuracy of a logistic regression
+    python tests/benchmarks/walks.py --cora cora.npz --classify       # accuracy of a logistic regression
     python tests/benchmarks/walks.py --torch-python PATH ...            # torch in another environment
 
-Walks: PyG's ``Node2Vec`` samples by pyg-lib or torch-cluster; where neither is installed, it is left out, and
-the peer is the loop in Python over a NetworkX graph, as node2vec's authors published. Each peer runs in a
-process of its own, and the peers take turns; a figure is the median over the turns of the fastest call in one.
+Walks: PyG's ``Node2Vec`` samples by pyg-lib or torch-cluster; where neither is installed, it is left out,
+and the peer is the loop in Python over a NetworkX graph, as node2vec's authors published. Each peer runs in a
+process of its own, and the peers take turns; a figure is the median over the turns of the fastest call.
 
 Classes: both learn with the same settings (features, length of walks, window, walks a node, p, q), each by
 its own objective. PyG's: windows of ``window`` nodes, whose first is told from the others and from as many
