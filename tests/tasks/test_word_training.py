@@ -14,7 +14,8 @@ OWNERS = np.repeat(np.arange(8, dtype=np.int32), 5)
 
 
 def _corpus(chunk_size=20):
-    return word_corpus(MODEL, TOKENS, OWNERS, OWNERS, np.bincount(TOKENS), chunk_size=chunk_size)
+    counts = np.bincount(TOKENS)
+    return word_corpus(MODEL, TOKENS, OWNERS, OWNERS, counts, chunk_size=chunk_size, subsample=None)
 
 
 def test_chunks_come_once_an_epoch_and_the_position_can_be_saved():
