@@ -127,7 +127,7 @@ def _check_range(name: str, numbers: np.ndarray, size: int) -> None:
 
 def _chunks(sentences: np.ndarray, chunk_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Cuts at the last end of a sentence within a chunk's size, or in the middle of a longer sentence."""
-    breaks = np.append(np.flatnonzero(np.diff(sentences)) + 1, len(sentences))
+    breaks = np.concatenate([[0], np.flatnonzero(np.diff(sentences)) + 1, [len(sentences)]])
     starts, start = [], 0
     while start < len(sentences):
         starts.append(start)
@@ -163,7 +163,7 @@ def keep_probability(counts: np.ndarray, threshold: float | None) -> np.ndarray:
     if not threshold > 0:
         raise ValueError(f"subsample: got {threshold}, expected a share above 0, or None to keep every word")
     ratio = threshold * counts.sum() / np.maximum(counts, 1)
-    return np.minimum(1.0, np.sqrt(ratio) + ratio)
+    return np.where(counts > 0, np.minimum(1.0, np.sqrt(ratio) + ratio), 1.0)
 
 
 class Words(NamedTuple):

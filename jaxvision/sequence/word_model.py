@@ -44,8 +44,8 @@ class Word2Vec:
     References:
       Mikolov et al. 2013a, sections 3.1 (CBOW) and 3.2 (skip-gram); Mikolov et al. 2013b; Le and Mikolov
       2014, *Distributed Representations of Sentences and Documents*, sections 2.2 (PV-DM, mean or
-      concatenation; here as in gensim the window lies to both sides of the target, not before it alone) and 2.3
-      (PV-DBOW); Barkan and Koenigstein 2016, *Item2Vec*, section 3: skip-gram with ``shrink=False``,
+      concatenation; here as in gensim the window lies to both sides of the target, not before it alone) and
+      2.3 (PV-DBOW); Barkan and Koenigstein 2016, *Item2Vec*, section 3: skip-gram with ``shrink=False``,
       ``shuffle=True`` and a window as long as a basket.
     """
 

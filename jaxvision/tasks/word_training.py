@@ -94,8 +94,8 @@ class ChunkBatches(Iterator[dict[str, np.ndarray]]):
         for name, value in self._identity.items():
             if state.get(name) != value:
                 raise ValueError(
-                    f"set_state: the position belongs to other chunks ({name} {state.get(name)} there, {value} "
-                    "here); resume with the text and settings of the saved run, or start a new one"
+                    f"set_state: the position belongs to other chunks ({name} {state.get(name)} there, "
+                    f"{value} here); resume with the text and settings of the saved run, or start a new one"
                 )
         self._next = int(state["next_chunk"])
 

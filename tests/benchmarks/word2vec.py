@@ -6,11 +6,11 @@
     python tests/benchmarks/word2vec.py --source files --paths text8
 
 The text, by default the documentation that comes with Python, is written to a file of one sentence a line,
-which all peers read. Each peer runs in a process of its own, on as many cores as ``--threads`` says, one after
-the other, once a seed. A figure counts the words of the text as it is, before any is left out, times the
-epochs, over the seconds of training alone: reading, counting and compiling are not in it. gensim runs twice,
-as it reads sentences from a list (the usual way) and from a file (its fastest, threads without Python's
-lock); the ratio is to the faster one.
+which all peers read. Each peer runs in a process of its own, on as many cores as ``--threads`` says, one
+after the other, once a seed. A figure counts the words of the text as it is, before any is left out, times
+the epochs, over the seconds of training alone: reading, counting and compiling are not in it. gensim runs
+twice, as it reads sentences from a list (the usual way) and from a file (its fastest, threads without
+Python's lock); the ratio is to the faster one.
 
 Quality is Spearman's correlation of the cosines with
 

@@ -35,7 +35,9 @@ def test_what_is_no_list_of_pairs_is_refused(tmp_path, content, message):
 
 def test_analogies_by_section(tmp_path):
     path = tmp_path / "questions-words.txt"
-    path.write_text("a b c d\n: capital-common\nAthens Greece Oslo Norway\n\n: empty\n: family\nboy girl he she\n")
+    path.write_text(
+        "a b c d\n: capital-common\nAthens Greece Oslo Norway\n\n: empty\n: family\nboy girl he she\n"
+    )
     assert read_analogies(path) == {
         "": [("a", "b", "c", "d")],
         "capital-common": [("Athens", "Greece", "Oslo", "Norway")],

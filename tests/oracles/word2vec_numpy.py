@@ -1,7 +1,6 @@
 """word2vec in plain numpy, pair by pair, after the papers' equations: loops, no sharing, no blocks."""
 
 import heapq
-import itertools
 
 import numpy as np
 
@@ -39,7 +38,18 @@ def step_rows(tables, hidden, target, *, noise=(), weight=1.0, way=None):
 
 
 def batch_step(
-    kind, tables, tokens, sentences, documents, reach, rate, *, noise=(), weight=1.0, ways=None, combine="mean"
+    kind,
+    tables,
+    tokens,
+    sentences,
+    documents,
+    reach,
+    rate,
+    *,
+    noise=(),
+    weight=1.0,
+    ways=None,
+    combine="mean",
 ):
     """Tables after one batch, loss and pairs; every gradient is taken at the tables as they came."""
     old = {name: np.asarray(table, np.float64) for name, table in tables.items()}
@@ -84,15 +94,14 @@ def batch_step(
 
 
 def huffman_ways(counts):
-    """[(node, sign)] of each word, and the cost, by joining sets of words: no parent pointers."""
+    """[(node, sign)] of each word, by joining sets of words: no parent pointers."""
     heap = [(count, number, [number]) for number, count in enumerate(counts)]
     heapq.heapify(heap)
     ways = [[] for _ in counts]
-    for node in itertools.count():
-        if len(heap) == 1:
-            return [way[::-1] for way in ways]
+    for node in range(len(counts) - 1):
         first, second = heapq.heappop(heap), heapq.heappop(heap)
         for sign, (_, _, members) in ((1.0, first), (-1.0, second)):
             for word in members:
                 ways[word].append((node, sign))
         heapq.heappush(heap, (first[0] + second[0], len(counts) + node, first[2] + second[2]))
+    return [way[::-1] for way in ways]

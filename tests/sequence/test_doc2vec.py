@@ -35,9 +35,11 @@ def test_a_new_document_lies_with_those_of_its_topic(kind, combine):
     model = Word2Vec(10, kind, features=8, window=1, num_documents=300, batch_size=128, combine=combine)
     corpus = _corpus(model, tokens, owners)
     step = jax.jit(
-        lambda tables, key: train_chunk(
-            model, tables, corpus, jnp.int32(0), key, jnp.float32(0.05), chunk_size=corpus.chunk_size
-        ).tables
+        lambda tables, key: (
+            train_chunk(
+                model, tables, corpus, jnp.int32(0), key, jnp.float32(0.05), chunk_size=corpus.chunk_size
+            ).tables
+        )
     )
     tables = model.init(jax.random.key(0))
     for key in jax.random.split(jax.random.key(1), 60):

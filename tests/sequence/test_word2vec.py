@@ -60,7 +60,7 @@ def _train(model, tables, corpus, *, rate=0.1, chunk=0, key=0, **options):
     ],
 )
 def test_one_batch_is_the_step_of_the_papers(kind, loss, window, combine, monkeypatch):
-    """At a rate so low that no row is limited. The noise words are given: the oracle need not know the draw."""
+    """The rate is so low that no row is limited; the oracle need not know the draw of the noise words."""
     model = Word2Vec(
         7,
         kind,
@@ -92,7 +92,9 @@ def test_one_batch_is_the_step_of_the_papers(kind, loss, window, combine, monkey
     assert set(found.tables) == set(expected) and float(found.pairs) == pairs and bool(found.finite)
     assert float(found.loss) == pytest.approx(total, rel=1e-5)
     for name, table in expected.items():
-        steps, exact = ((np.asarray(x, np.float64) - tables[name]) / rate for x in (found.tables[name], table))
+        steps, exact = (
+            (np.asarray(x, np.float64) - tables[name]) / rate for x in (found.tables[name], table)
+        )
         # A table's own rounding, 1e-7 of numbers up to 3, is 1.5e-4 of a step.
         np.testing.assert_allclose(steps, exact, rtol=1e-4, atol=4e-4, err_msg=name)
         assert np.abs(exact).max() > 0.5
@@ -146,9 +148,11 @@ def test_sequences_are_learned_as_a_text_of_as_many_sentences():
     assert run._cache_size() == 1
     text, owners = rows[where], np.repeat(np.arange(3, dtype=np.int32), where.sum(axis=1))
     corpus = word_corpus(model, text, owners, owners, np.ones(7), chunk_size=len(text), subsample=None)
-    same = train_chunk(
-        model, tables, corpus, jnp.int32(0), jax.random.key(0), jnp.float32(0), chunk_size=len(text)
-    )
+    same = jax.jit(
+        lambda key: train_chunk(
+            model, tables, corpus, jnp.int32(0), key, jnp.float32(0), chunk_size=len(text)
+        )
+    )(jax.random.key(0))
     assert float(same.pairs) == float(found.pairs)
     empty = train_sequences(
         model, tables, jnp.zeros((0, 4), jnp.int32), jax.random.key(0), jnp.float32(0.1), noise=noise
@@ -190,11 +194,11 @@ def test_windows_shrink_by_chance_and_words_are_dropped():
     assert min(whole) >= 10 and max(whole) <= 24 and np.mean(whole) == pytest.approx(52 / 3, abs=2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["skipgram", "pv_dm"])
 def test_the_loop_over_batches_visits_each_word_once(kind):
     """Batches of any size, with rate 0, have the same pairs and the loss of the start."""
     losses = {}
-    for batch_size in (3, 4, 12, 64):
+    for batch_size in (3, 64):
         model = Word2Vec(
             7,
             kind,
@@ -301,21 +305,22 @@ def test_a_basket_is_learned_whole_whatever_its_order():
     owners = np.array([0, 0, 0, 0, 1, 1, 1], np.int32)
     model = Word2Vec(7, features=3, window=3, shrink=False, shuffle=True, batch_size=8)
     corpus = word_corpus(model, tokens, owners, owners, np.ones(7), chunk_size=7, subsample=None)
-    pairs = [
-        float(
+    run = jax.jit(
+        lambda key: (
             train_chunk(
                 model, model.init(key), corpus, jnp.int32(0), key, jnp.float32(0.1), chunk_size=7
             ).pairs
         )
-        for key in jax.random.split(jax.random.key(0), 5)
-    ]
+    )
+    pairs = [float(run(key)) for key in jax.random.split(jax.random.key(0), 5)]
     assert pairs == [4 * 3 + 3 * 2] * 5
     near = Word2Vec(7, features=3, window=1, shrink=False, shuffle=True, batch_size=8)
-    changed = []
-    for key in jax.random.split(jax.random.key(0), 5):
-        tables = _tables(near)
-        found = train_chunk(near, tables, corpus, jnp.int32(0), key, jnp.float32(0.1), chunk_size=7)
-        changed.append(np.asarray(found.tables["output"])[:4].tobytes())
+    run = jax.jit(
+        lambda key: train_chunk(
+            near, _tables(near), corpus, jnp.int32(0), key, jnp.float32(0.1), chunk_size=7
+        ).tables["output"][:4]
+    )
+    changed = [np.asarray(run(key)).tobytes() for key in jax.random.split(jax.random.key(0), 5)]
     assert len(set(changed)) > 1, "which of the basket's items are neighbours is drawn anew"
 
 

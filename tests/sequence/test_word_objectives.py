@@ -51,8 +51,19 @@ def test_rows_are_the_negative_gradient_of_the_loss(name, scale):
     found = jax.jit(lambda rows: _call(name, rows))(rows)
     gradients = jax.grad(lambda rows: _call(name, rows).loss)(rows)
     for mine, gradient in zip(found[1:], gradients, strict=False):
-        np.testing.assert_allclose(mine, -gradient, rtol=2e-5, atol=2e-5 * max(scale, 1))
+        np.testing.assert_allclose(mine.steps, -gradient, rtol=2e-5, atol=2e-5 * max(scale, 1))
     assert (found.noise is None) == (name == "hierarchical")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_curvatures_are_the_traces_of_the_second_derivative(name):
+    # The approximation of the logarithm, derived twice, is good to 1e-4.
+    rows = CASES[name][1]
+    found = _call(name, rows)[1:]
+    hessians = jax.jit(jax.hessian(lambda rows: _call(name, rows).loss))(rows)
+    for place, (mine, row) in enumerate(zip(found, rows, strict=False)):
+        own = jnp.einsum("ii->i", hessians[place][place].reshape(row.size, row.size))
+        np.testing.assert_allclose(mine.curvatures, own.reshape(row.shape).sum(axis=-1), rtol=1e-3, atol=1e-4)
 
 
 def test_losses_are_those_of_the_formulas():
@@ -70,14 +81,14 @@ def test_losses_are_those_of_the_formulas():
 def test_scores_beyond_the_range_of_exp_stay_finite():
     rows = tuple(1e4 * row for row in CASES["hidden_negative"][1])
     found = _call("hidden_negative", rows)
-    assert all(bool(jnp.isfinite(part).all()) for part in found) and float(found.loss) > 1e6
+    assert all(bool(jnp.isfinite(part).all()) for part in jax.tree.leaves(found)) and float(found.loss) > 1e6
 
 
 def test_an_empty_batch_has_no_loss():
     found = hidden_negative(
         jnp.zeros((0, 4)), jnp.zeros((0, 4)), _normal(2, 4), where=jnp.zeros(0), negatives=jnp.zeros((0, 2))
     )
-    assert float(found.loss) == 0 and not found.noise.any() and found.inputs.shape == (0, 4)
+    assert float(found.loss) == 0 and not found.noise.steps.any() and found.inputs.steps.shape == (0, 4)
     found = skipgram_negative(
         jnp.zeros((0, 3, 4)),
         jnp.zeros((0, 5, 4)),
@@ -85,7 +96,7 @@ def test_an_empty_batch_has_no_loss():
         pairs=jnp.zeros((0, 3, 5)),
         negatives=jnp.zeros((0, 5, 2)),
     )
-    assert float(found.loss) == 0 and not found.noise.any()
+    assert float(found.loss) == 0 and not found.noise.steps.any()
 
 
 def test_rows_map_over_a_batch_of_batches():
@@ -93,5 +104,5 @@ def test_rows_map_over_a_batch_of_batches():
     twice = tuple(jnp.stack([row, 2 * row]) for row in rows)
     mapped = jax.vmap(lambda *rows: _call("hidden_negative", rows))(*twice)
     np.testing.assert_allclose(
-        mapped.inputs[1], _call("hidden_negative", [2 * r for r in rows]).inputs, rtol=1e-5
+        mapped.inputs.steps[1], _call("hidden_negative", [2 * r for r in rows]).inputs.steps, rtol=1e-5
     )

@@ -14,7 +14,8 @@ OWNERS = np.repeat(np.arange(8, dtype=np.int32), 5)
 
 
 def _corpus(chunk_size=20):
-    return word_corpus(MODEL, TOKENS, OWNERS, OWNERS, np.bincount(TOKENS), chunk_size=chunk_size)
+    counts = np.bincount(TOKENS)
+    return word_corpus(MODEL, TOKENS, OWNERS, OWNERS, counts, chunk_size=chunk_size, subsample=None)
 
 
 def test_chunks_come_once_an_epoch_and_the_position_can_be_saved():
@@ -63,12 +64,12 @@ def test_the_task_tells_the_loss_of_a_chunks_first_batch():
     variables = task.init(jax.random.key(0))
     batch = {"chunk": np.array([0], np.int32)}
     terms, _ = jax.jit(task.loss)(variables["params"], {}, batch, jax.random.key(1))
-    # The outputs start at zero: each pair costs log 2 for its target, and for each of five noise words that is
-    # not the target itself.
+    # The outputs start at zero: each pair costs log 2 for its target, and for each of five noise words
+    # that is not the target itself.
     assert 1 <= float(terms["loss"].mean()) / np.log(2) <= 6
-    gradients = jax.jit(jax.grad(lambda params: task.loss(params, {}, batch, jax.random.key(1))[0]["loss"][0]))(
-        variables["params"]
-    )
+    gradients = jax.jit(
+        jax.grad(lambda params: task.loss(params, {}, batch, jax.random.key(1))[0]["loss"][0])
+    )(variables["params"])
     assert np.abs(gradients["output"]).sum() > 0 and not np.asarray(gradients["input"]).any()
     assert task.predict(variables, np.array([2])).shape == (1, 4)
     loss = mean_loss(MODEL, variables["params"], corpus)
