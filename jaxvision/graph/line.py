@@ -203,10 +203,10 @@ def line_chunk(
             loss = lax.psum(loss, axis_name)
             found = [(name, lax.all_gather(rows, axis_name, tiled=True)) for name, rows in found]
         finite = jnp.isfinite(loss)
-        for name, rows in _joined(found).items():
-            rate = _limit(rows, model.num_nodes, learning_rate)
-            places = jnp.where(finite, rows.indices, model.num_nodes)  # rows outside are dropped
-            changed[name] = changed[name].at[places].add(rate[:, None] * rows.steps, mode="drop")
+        for name, update in _joined(found).items():
+            rate = _limit(update, model.num_nodes, learning_rate)
+            places = jnp.where(finite, update.indices, model.num_nodes)  # rows outside are dropped
+            changed[name] = changed[name].at[places].add(rate[:, None] * update.steps, mode="drop")
         pairs = jnp.float32(model.batch_size * len(model.parts))
         return LineResult(changed, result.loss + loss, result.pairs + pairs, result.finite & finite)
 

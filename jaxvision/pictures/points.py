@@ -61,14 +61,16 @@ def plot_labelled_points(
     size = 60 if len(points) <= _MOST_NAMED else 10
     unknown = labels < 0
     if unknown.any():
-        axes.scatter(*points[unknown].T, s=size, color="0.6", linewidths=0)
+        axes.scatter(points[unknown, 0], points[unknown, 1], s=size, color="0.6", linewidths=0)
     for index, name in enumerate(class_names):
         chosen = labels == index
         if chosen.any():
             short = str(name) if len(str(name)) <= 30 else f"{str(name)[:29]}…"
             text = short.replace("$", r"\$")  # or matplotlib would read a formula
             label = text if index < _MOST_CLASSES else None
-            axes.scatter(*points[chosen].T, s=size, color=_colour(index), linewidths=0, label=label)
+            axes.scatter(
+                points[chosen, 0], points[chosen, 1], s=size, color=_colour(index), linewidths=0, label=label
+            )
     if len(points) <= _MOST_NAMED:
         for name, (x, y) in zip(names, points, strict=False):
             axes.annotate(

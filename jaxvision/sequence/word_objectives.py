@@ -149,9 +149,9 @@ def _squares(vectors: jax.Array) -> jax.Array:
 
 
 def _logistic(scores: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and how much it bends: the
-    largest second derivative from x on downhill. That at x itself falls to nothing far on the wrong side, from
-    where a step of the slope goes far beyond the minimum.
+    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and its bend: the
+    largest second derivative from x on downhill. That at x itself falls to nothing far on the wrong side,
+    from where a step of the slope goes far beyond the minimum.
 
     All from one exponential: most of the time beside the products of matrices goes here, less than half as
     much as into ``jax.nn.softplus`` and ``jax.nn.sigmoid``.

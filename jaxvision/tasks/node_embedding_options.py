@@ -197,8 +197,9 @@ class NodeEmbeddingModel:
         """How contexts are drawn."""
         if self.method == "struc2vec":
             return functools.partial(structural_walks, length=self.walk_length, stay=self.stay)
-        bias = {"p": self.p, "q": self.q} if self.method == "node2vec" else {}
-        return functools.partial(random_walks, length=self.walk_length, **bias)
+        if self.method == "node2vec":
+            return functools.partial(random_walks, length=self.walk_length, p=self.p, q=self.q)
+        return functools.partial(random_walks, length=self.walk_length)
 
     def walk_on(self, graph: WalkGraph) -> Any:
         """The graph that contexts are drawn from: of struc2vec, one of its own that takes time to make."""

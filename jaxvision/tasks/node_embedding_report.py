@@ -85,11 +85,12 @@ def write_node_report(
     write_word_vectors(folder / "vectors.txt", names, vectors)
     write_word_vectors(folder / "vectors.bin", names, vectors, format="binary")
     rows: list[dict[str, Any]] = []
-    if data.has_classes:
-        rows = list(classification_rows(vectors, data.labels, shares=options.shares, repeats=options.repeats))
+    if data.has_classes and roles:
+        found |= twin_scores(vectors, data.labels)
+    elif data.has_classes:
+        shares, repeats = options.shares, options.repeats
+        rows = list(classification_rows(vectors, data.labels, shares=shares, repeats=repeats))
         write_table(folder / "classification.csv", rows)
-        if roles:
-            found |= twin_scores(vectors, data.labels)
     if data.masks is not None:
         found["mask_accuracy"] = mask_accuracy(vectors, data.labels, *data.masks)
     if data.links is not None:

@@ -179,8 +179,8 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
     # A spanning forest of random weights, which are not 0, for that would be no edge.
     weights = rng.uniform(1, 2, len(pairs))
     forest = minimum_spanning_tree(csr_array((weights, tuple(pairs.T)), shape=(size, size))).tocoo()
-    needed = edge_keys(*np.sort(np.stack([forest.row, forest.col]), axis=0), size)
-    free = pairs[~np.isin(edge_keys(*pairs.T, size), needed)]
+    low, high = np.sort(np.stack([forest.row, forest.col]), axis=0)
+    free = pairs[~np.isin(edge_keys(pairs[:, 0], pairs[:, 1], size), edge_keys(low, high, size))]
     count = round(share * len(pairs))
     if not 1 <= count <= len(free):
         raise ValueError(
@@ -188,18 +188,19 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
             "falls apart; lower the share"
         )
     chosen = rng.permutation(free)[:count].astype(np.int32)
-    gone = np.concatenate([edge_keys(*chosen.T, size), edge_keys(*chosen.T[::-1], size)])
+    first, second = chosen.T
+    gone = np.concatenate([edge_keys(first, second, size), edge_keys(second, first, size)])
     kept = ~np.isin(edge_keys(senders, receivers, size), gone)
-    rest = graph._replace(
-        senders=senders[kept],
-        receivers=receivers[kept],
-        where_edges=np.asarray(graph.where_edges)[kept],
-        edges=None if graph.edges is None else np.asarray(graph.edges)[kept],
-    )
+    arrays: dict[str, Any] = {
+        "senders": senders[kept],
+        "receivers": receivers[kept],
+        "where_edges": np.asarray(graph.where_edges)[kept],
+        "edges": None if graph.edges is None else np.asarray(graph.edges)[kept],
+    }
     # The sampler counts free pairs; loops are none.
     loops = edge_keys(np.arange(size), np.arange(size), size)
     others = sample_negatives(np.setdiff1d(known, loops), size, count, rng=rng, distinct=True)
-    return LinkSplit(rest, chosen, others)
+    return LinkSplit(graph._replace(**arrays), chosen, others)
 
 
 def link_scores(
@@ -236,7 +237,7 @@ def link_scores(
     scores = {}
     for operator in EDGE_OPERATORS:
         ends = (np.asarray(vectors, np.float32)[pairs[:, side]] for side in (0, 1))
-        features = np.asarray(edge_features(*ends, operator=operator), np.float64)  # type: ignore[arg-type]
+        features = np.asarray(edge_features(*ends, operator=operator), np.float64)
         found = []
         for repeat in range(repeats):
             rng = np.random.default_rng((seed, repeat))
