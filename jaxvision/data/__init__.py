@@ -42,6 +42,10 @@ from jaxvision.data.crops import eval_transform as eval_transform
 from jaxvision.data.digit_scenes import DIGIT_SCENES_CLASSES as DIGIT_SCENES_CLASSES
 from jaxvision.data.digit_scenes import DigitScenes as DigitScenes
 from jaxvision.data.digit_scenes import digit_indices as digit_indices
+from jaxvision.data.edge_lists import EdgeList as EdgeList
+from jaxvision.data.edge_lists import barbell_graph as barbell_graph
+from jaxvision.data.edge_lists import read_edge_list as read_edge_list
+from jaxvision.data.edge_lists import read_node_labels as read_node_labels
 from jaxvision.data.graph_batches import Bucket as Bucket
 from jaxvision.data.graph_batches import BucketError as BucketError
 from jaxvision.data.graph_batches import batch_bucket as batch_bucket

@@ -20,6 +20,7 @@ from jaxvision.pictures.palettes import camvid_palette as camvid_palette
 from jaxvision.pictures.palettes import cityscapes_palette as cityscapes_palette
 from jaxvision.pictures.palettes import digit_scenes_palette as digit_scenes_palette
 from jaxvision.pictures.palettes import voc_palette as voc_palette
+from jaxvision.pictures.points import plot_labelled_points as plot_labelled_points
 from jaxvision.pictures.predictions import predictions_sheet as predictions_sheet
 from jaxvision.pictures.rate_range import plot_rate_range as plot_rate_range
 from jaxvision.pictures.words import plot_word_map as plot_word_map

@@ -13,6 +13,12 @@ from jaxvision.tasks.language_model import make_window_counts as make_window_cou
 from jaxvision.tasks.language_model_options import EpochOptions as EpochOptions
 from jaxvision.tasks.language_model_options import LanguageModelData as LanguageModelData
 from jaxvision.tasks.language_model_options import recipe_options as recipe_options
+from jaxvision.tasks.node_embedding import StartBatches as StartBatches
+from jaxvision.tasks.node_embedding import compile_line_step as compile_line_step
+from jaxvision.tasks.node_embedding import compile_walk_step as compile_walk_step
+from jaxvision.tasks.node_embedding import line_task as line_task
+from jaxvision.tasks.node_embedding import walk_data as walk_data
+from jaxvision.tasks.node_embedding import walk_task as walk_task
 from jaxvision.tasks.segmentation import class_scores as class_scores
 from jaxvision.tasks.segmentation import segmentation_scores as segmentation_scores
 from jaxvision.tasks.segmentation import segmentation_task as segmentation_task
