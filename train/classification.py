@@ -46,11 +46,11 @@ from jaxvision.tasks import ClassificationData, ClassificationLossOptions, class
 from jaxvision.tasks.classification_options import Parts, PreparedImages
 from jaxvision.tasks.classification_predict import classify_files, write_predictions
 from jaxvision.tasks.classification_report import write_report
-from jaxvision.tasks.cross_validation import fold_table, run_folds
+from jaxvision.tasks.cross_validation import report_folds, run_folds
 from jaxvision.tasks.image_inputs import find_images
 from jaxvision.tasks.networks import layer_order, score_shape
 from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes
-from jaxvision.tasks.report_files import print_table, write_table
+from jaxvision.tasks.report_files import write_table
 from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
 from jaxvision.weights import Preprocessing, preprocessing_from_dict, preprocessing_to_dict
 
@@ -175,15 +175,13 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
     names = parts.train.class_names
-    entry = zoo.find_entry(config.model.name)
     # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
     fresh = resumed is None or not training.holds_checkpoint(resumed)
     pretrained = None
     if config.model.weights is not None and fresh:
         pretrained = load_pretrained(config.model, names)
-    images = PreparedImages(
-        config.data, entry.preprocessing if pretrained is None else pretrained.preprocessing
-    )
+    published = zoo.find_entry(config.model.name) if pretrained is None else pretrained
+    images = PreparedImages(config.data, published.preprocessing)
     config = dataclasses.replace(config, data=images.options)
     size = images.preprocessing.size
     model = build_model(config.model, len(names), axis_name=training.norm_axis(config.run, placement))
@@ -252,10 +250,7 @@ def train(config: Config, resumed: Path | None) -> int:
         rows, stopped = run_folds(trainer, fold_batches, held_out, folder, variables=variables)
         if stopped is not None:
             return explain_end(stopped, folder, program=PROGRAM)
-        table = fold_table(rows)
-        write_table(folder / "folds.csv", table)
-        headings = {name: name.replace("_", " ") for name in table[0]}
-        print_table(f"{folder}: {len(folds)} folds", table, {}, headings=headings)
+        report_folds(folder, rows)
     progress = trainer.fit(
         batches,
         folder,

@@ -213,8 +213,7 @@ def train(config: Config, resumed: Path | None) -> int:
     train_source, val_source, test_source, part = checked_sources(config.data)
     num_classes, names = train_source.num_classes, train_source.class_names
     model = build_network(config, num_classes, training.norm_axis(config.run, placement))
-    again = resumed is not None
-    loss = resolve_class_weights(config.loss, train_source, resumed=again)
+    loss = resolve_class_weights(config.loss, train_source, resumed=resumed is not None)
     task = segmentation_task(
         model,
         loss.build(num_classes),
@@ -238,19 +237,24 @@ def train(config: Config, resumed: Path | None) -> int:
     batches = config.data.batches(train_source, seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
     print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
-    progress = trainer.fit(batches, folder, resumed=again, validation=val_source, variables=variables)
+    progress = trainer.fit(
+        batches, folder, resumed=resumed is not None, validation=val_source, variables=variables
+    )
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
     variables = trainer.host_variables(progress.state)
     if training.is_first_process():
-        expected = config.data.preprocessing()
-        write_run_weights(
-            folder, config, variables, names, preprocessing=weights.preprocessing_to_dict(expected)
-        )
-        records = training.read_json_lines(folder / "metrics.jsonl")
-        write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
+        write_files(folder, config, variables, names)
     report(config, folder, model, variables, test_source, placement, part=part)
     return 0
+
+
+def write_files(folder: Path, config: Config, variables: Any, class_names: Sequence[str]) -> None:
+    """Writes the weights and the curves of a run."""
+    expected = weights.preprocessing_to_dict(config.data.preprocessing())
+    write_run_weights(folder, config, variables, class_names, preprocessing=expected)
+    records = training.read_json_lines(folder / "metrics.jsonl")
+    write_curves(folder / "curves.png", records, title="mIoU", metric="mean_iou")
 
 
 def report(

@@ -176,9 +176,9 @@ from jaxvision.data.vocabulary import PADDING as PADDING
 from jaxvision.data.vocabulary import UNKNOWN as UNKNOWN
 from jaxvision.data.vocabulary import Vocabulary as Vocabulary
 from jaxvision.data.vocabulary import check_same_vocabulary as check_same_vocabulary
-from jaxvision.data.word_sets import read_analogies as read_analogies
-from jaxvision.data.word_sets import read_word_pairs as read_word_pairs
 from jaxvision.data.word_images import CsvWords as CsvWords
 from jaxvision.data.word_images import DigitStrings as DigitStrings
 from jaxvision.data.word_images import WordSource as WordSource
 from jaxvision.data.word_images import fit_word as fit_word
+from jaxvision.data.word_sets import read_analogies as read_analogies
+from jaxvision.data.word_sets import read_word_pairs as read_word_pairs

@@ -23,5 +23,5 @@ from jaxvision.pictures.palettes import voc_palette as voc_palette
 from jaxvision.pictures.points import plot_labelled_points as plot_labelled_points
 from jaxvision.pictures.predictions import predictions_sheet as predictions_sheet
 from jaxvision.pictures.rate_range import plot_rate_range as plot_rate_range
-from jaxvision.pictures.words import plot_word_map as plot_word_map
 from jaxvision.pictures.readings import readings_sheet as readings_sheet
+from jaxvision.pictures.words import plot_word_map as plot_word_map

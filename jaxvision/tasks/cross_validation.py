@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxvision import training
 from jaxvision.data import LabelledSource, TrainBatches
-from jaxvision.tasks.report_files import write_scores
+from jaxvision.tasks.report_files import print_table, write_scores, write_table
 from jaxvision.tasks.scripts import Trainer
 
 
@@ -81,3 +81,13 @@ def fold_table(rows: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
         name: statistics.stdev(values) if len(values) > 1 else math.nan for name, values in columns.items()
     }
     return [*numbered, {"fold": "mean", **mean}, {"fold": "std", **spread}]
+
+
+def report_folds(folder: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Prints the table of the folds, and writes it as ``folds.csv``."""
+    if not training.is_first_process():
+        return
+    table = fold_table(rows)
+    write_table(folder / "folds.csv", table)
+    headings = {name: name.replace("_", " ") for name in table[0]}
+    print_table(f"{folder}: {len(rows)} folds", table, {}, headings=headings)

@@ -184,26 +184,18 @@ def train(
         state = create(variables)
     start = int(state.step)
     step = compile_step(task, optimizer, placement) if step is None else step
-    files = _open_files(folder, start) if is_first_process() else []
-    writers: list[Writer] = [*files]
-    if is_first_process():
-        writers.append(Terminal(options.steps, step=start, unit=unit))
-    evaluations = []
-    if evaluate is not None:
-        evaluations.append(Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe))
+    files = _open_files(folder, start)
+    terminal = [Terminal(options.steps, step=start, unit=unit)] if is_first_process() else []
+    log: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "unit": unit}
     hooks = [
         NaNGuard(folder, placement, jax.jit(make_gradients(task, axis_name=placement.axis_name))),
         StopOnSignal(),
-        *evaluations,
+        *_evaluations(evaluate, options, observe),
         *early,
         *_watchers(task, placement, options, files, folder, step),
-        Log(writers, every=options.log_every, batch_size=batch_size, learning_rate=learning_rate, unit=unit),
+        Log([*files, *terminal], every=options.log_every, **log),
         Checkpoint(
-            checkpoints,
-            placement,
-            every=options.checkpoint_every,
-            position=batches.get_state,
-            hooks=early,
+            checkpoints, placement, every=options.checkpoint_every, position=batches.get_state, hooks=early
         ),
     ]
     try:
@@ -216,7 +208,20 @@ def train(
 
 
 def _open_files(folder: Path, step: int) -> list[Writer]:
+    """The files of the log; those of the first process alone."""
+    if not is_first_process():
+        return []
     return [JsonLines(folder / "metrics.jsonl", step=step), TensorBoard(folder / "events", step=step)]
+
+
+def _evaluations(
+    evaluate: Callable[[TrainState], dict[str, float]] | None,
+    options: RunOptions,
+    observe: Callable[[Any, dict[str, float]], Any] | None,
+) -> list[Hook]:
+    if evaluate is None:
+        return []
+    return [Evaluate(evaluate, every=options.eval_every, last=options.steps, observe=observe)]
 
 
 def _watchers(
