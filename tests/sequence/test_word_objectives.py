@@ -75,7 +75,7 @@ def test_a_step_as_long_as_the_curvature_allows_goes_downhill(name, scale):
     found = call(rows)
     for place, mine in enumerate(rows_ for rows_ in found[1:] if rows_ is not None):
         step = mine.steps / np.maximum(mine.curvatures, 1e-6)[..., None]
-        moved = rows[:place] + (rows[place] + step,) + rows[place + 1 :]
+        moved = (*rows[:place], rows[place] + step, *rows[place + 1 :])
         assert float(call(moved).loss) <= float(found.loss) * (1 + 1e-5)
 
 
