@@ -207,3 +207,29 @@ def test_a_graph_that_cannot_be_opened_is_named(options, message):
 def test_options_out_of_range_are_named(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+def test_a_graph_without_an_edge_is_named(tmp_path):
+    mask = np.arange(4) % 2 == 0
+    np.savez(
+        tmp_path / "bare.npz",
+        feat_indptr=np.zeros(5, int),
+        feat_indices=np.zeros(0, int),
+        feat_shape=np.array([4, 2]),
+        labels=np.arange(4) % 2,
+        edge_index=np.zeros((2, 0), int),
+        train_mask=mask,
+        val_mask=np.zeros(4, bool),
+        test_mask=~mask,
+    )
+    with pytest.raises(ValueError, match="4 nodes and no edge, expected one or more"):
+        NodeEmbeddingData(source="planetoid", root=tmp_path / "bare.npz").open()
+
+
+def test_what_is_known_of_a_graph():
+    club = NodeEmbeddingData().open()
+    assert club.has_classes and club.links is None and len(club.names) == 34
+    assert club.masks is not None and not np.any(club.masks[0] & club.masks[1])
+    blocks = NodeEmbeddingData(source="blocks", blocks=(20, 30), held_out=0.2).open()
+    assert blocks.masks is None and blocks.links is not None and len(blocks.labels) == 50
+    assert len(blocks.links.edges) == round(0.2 * (len(blocks.links.edges) + len(blocks.graph.senders) // 2))
