@@ -140,15 +140,15 @@ def test_line_learns_in_its_step(placement):
 def test_twins_of_the_barbell_get_near_vectors(placement):
     """What the paper's figure 4 shows: nodes that a symmetry swaps are learned alike."""
     found = barbell_graph(6, 6)
-    options = NodeEmbeddingModel(method="struc2vec", features=16, walk_length=40, window=5)
+    options = NodeEmbeddingModel(method="struc2vec", features=32, walk_length=40, window=5)
     context = options.walk_on(walk_graph_of(found.graph))
-    model, walk = options.word2vec(18, batch_size=64), options.walk()
+    model, walk = options.word2vec(18, batch_size=16), options.walk()
     data = walk_data(model, walk, context, seed=0)
-    step = compile_walk_step(model, walk, data, placement, optax.linear_schedule(0.1, 0, 60))
+    step = compile_walk_step(model, walk, data, placement, optax.linear_schedule(0.025, 0, 20))
     state = placement.place(create_train_state(walk_task(model, walk, data), optax.identity(), seed=0))
     batches = StartBatches(18, 36, seed=0, copies=1)
     before = twin_scores(np.asarray(placement.fetch(state.params)["input"]), found.labels)
-    for _ in range(60):
+    for _ in range(20):
         state, _ = step(state, placement.shard(next(batches)))
     scores = twin_scores(np.asarray(placement.fetch(state.params)["input"]), found.labels)
     assert scores["nearest_is_twin"] >= 0.9 > before["nearest_is_twin"]
@@ -207,3 +207,29 @@ def test_a_graph_that_cannot_be_opened_is_named(options, message):
 def test_options_out_of_range_are_named(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+def test_a_graph_without_an_edge_is_named(tmp_path):
+    mask = np.arange(4) % 2 == 0
+    np.savez(
+        tmp_path / "bare.npz",
+        feat_indptr=np.zeros(5, int),
+        feat_indices=np.zeros(0, int),
+        feat_shape=np.array([4, 2]),
+        labels=np.arange(4) % 2,
+        edge_index=np.zeros((2, 0), int),
+        train_mask=mask,
+        val_mask=np.zeros(4, bool),
+        test_mask=~mask,
+    )
+    with pytest.raises(ValueError, match="4 nodes and no edge, expected one or more"):
+        NodeEmbeddingData(source="planetoid", root=tmp_path / "bare.npz").open()
+
+
+def test_what_is_known_of_a_graph():
+    club = NodeEmbeddingData().open()
+    assert club.has_classes and club.links is None and len(club.names) == 34
+    assert club.masks is not None and not np.any(club.masks[0] & club.masks[1])
+    blocks = NodeEmbeddingData(source="blocks", blocks=(20, 30), held_out=0.2).open()
+    assert blocks.masks is None and blocks.links is not None and len(blocks.labels) == 50
+    assert len(blocks.links.edges) == round(0.2 * (len(blocks.links.edges) + len(blocks.graph.senders) // 2))

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -179,7 +180,8 @@ def test_a_resumed_run_may_not_be_another(script, run):
 def _train(folder, name, *more):
     options = [word for word in TINY if word not in ("--run.devices", "1")]
     command = [sys.executable, str(SCRIPT), *options, "--run.folder", str(folder), "--run.name", name]
-    subprocess.run([*command, "--run.steps", "3", *more], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    subprocess.run([*command, "--run.steps", "3", *more], check=True, capture_output=True, env=environment)
     return read_weights(folder / name / "weights.safetensors")
 
 
