@@ -47,6 +47,7 @@ def _checkpoints(task, state, batch):
     return text.count("remat2[") + text.count("checkpoint[")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_statistics_and_names_stay(name):
     task = _task(name)
