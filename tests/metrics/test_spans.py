@@ -19,7 +19,7 @@ def spans_of(tags):
     found, begin, kind = [], None, None
     for place, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
-        # conlleval: a chunk ends at O, at B or where the type changes; it starts at B, or I after such an end.
+        # conlleval: a chunk ends at O, at B or where the type changes; it starts at B, or I after that.
         if kind is not None and (prefix in ("O", "B") or name != kind):
             found.append((kind, begin, place))
             kind = None
