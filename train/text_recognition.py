@@ -95,7 +95,7 @@ class Config:
     data: RecognitionData = dataclasses.field(default_factory=RecognitionData)
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     optimizer: optimizers.OptimizerOptions = dataclasses.field(
-        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=3e-3, clip_norm=5.0)
+        default_factory=lambda: optimizers.OptimizerOptions(learning_rate=4e-3, clip_norm=5.0)
     )
     report: ReportOptions = dataclasses.field(default_factory=ReportOptions)
     run: training.RunOptions = dataclasses.field(

@@ -330,7 +330,6 @@ def test_a_resumed_recognition_run_is_bit_equal(read, words, tmp_path):
         (["--data.alphabet", "aab"], "'?a'? twice"),
         (["--data.val-share", "0.001"], "leaves a part empty"),
         (["--data.root", "absent.csv"], "no such file"),
-        (["--report.beam-size", "0"], "--report.beam-size: got 0"),
     ],
 )
 def test_mistakes_with_words_are_named_and_leave_no_folder(read, words, tmp_path, more, message):
