@@ -18,8 +18,8 @@ class EdgeShardedPlacement(JitPlacement):
     """``jit`` over a mesh on whose devices a graph's edges are shared out; nodes and parameters are on each.
 
     Messages, the larger part of memory and work where there are many more edges than nodes, are then made
-    where their edges are. Each device adds up its own for every node, and the compiler adds these partial sums over
-    the devices. The result is that of one device, up to the order of sums.
+    where their edges are. Each device adds up its own for every node, and the compiler adds these partial
+    sums over the devices. The result is that of one device, up to the order of sums.
 
     What :meth:`shard` is given again, it does not copy again: an epoch sends only what has changed.
     """

@@ -78,8 +78,8 @@ def make_seed_run(
       measure: ``counts -> (loss, score)``, of the task's counts; more is better of the score.
 
     Returns:
-      A function that goes through ``jit`` and ``vmap``; its result holds the counts of ``val`` and ``test``, ``epochs``
-      and ``best_epoch``.
+      A function that goes through ``jit`` and ``vmap``; its result holds the counts of ``val`` and ``test``,
+      ``epochs`` and ``best_epoch``.
 
     References:
       Velickovic et al. 2018, "Graph Attention Networks", section 3.3: patience of 100 epochs on both. In the

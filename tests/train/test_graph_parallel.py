@@ -44,7 +44,10 @@ CASES = {
         ("jit", "pmap"),
     ),
     "neighbourhoods": (
-        ("--data.source", "blocks", "--data.fan-out", "400", "400", "--data.batch-size", "40"),
+        (
+            *("--model.name", "sage", "--data.source", "blocks"),
+            *("--data.fan-out", "400", "400", "--data.batch-size", "40"),
+        ),
         ("jit", "pmap"),
     ),
 }
