@@ -73,7 +73,7 @@ class _GraphAttention(nn.Module):
 
         def update(nodes: jax.Array, gathered: jax.Array) -> jax.Array:
             # [V, num_heads * features], or [V, features]
-            y = gathered.reshape(gathered.shape[0], -1) if self.concatenate else gathered.mean(1)
+            y = gathered.reshape(-1, self.num_heads * self.features) if self.concatenate else gathered.mean(1)
             if self.residual:
                 y = y + x @ self._kernel("residual_kernel", x, y.shape[-1])
             if not self.use_bias:
@@ -270,7 +270,7 @@ def attention_sum(
         largest = jnp.maximum(largest, lax.stop_gradient(own))
     largest = jnp.where(largest == -jnp.inf, 0, largest)  # [V, H]
     there = jnp.broadcast_to(edges.where[:, None], scores.shape)
-    powers = jnp.exp(jnp.where(there, scores - largest[edges.receivers], -jnp.inf))  # [E, H]
+    powers = jnp.exp(jnp.where(there, scores - edges.at_receivers(largest), -jnp.inf))  # [E, H]
     total = segment_sum(powers, **edges.by_receiver())
     gathered = sum_messages(WeightedRows(rows, drop(powers)), edges)
     if own is not None:

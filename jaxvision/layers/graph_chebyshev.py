@@ -125,12 +125,12 @@ class ChebConv(nn.Module):
             of_edges, of_nodes = -weights, degrees
         elif self.normalization == "symmetric":
             scale = inverse_root(degrees)
-            of_edges = -weights * scale[edges.senders] * scale[edges.receivers]
+            of_edges = -weights * edges.at_senders(scale) * edges.at_receivers(scale)
             of_nodes = jnp.ones_like(degrees)
         elif self.normalization == "random_walk":
             is_positive = degrees > 0
             scale = jnp.where(is_positive, 1 / jnp.where(is_positive, degrees, 1), 0)
-            of_edges, of_nodes = -weights * scale[edges.senders], jnp.ones_like(degrees)
+            of_edges, of_nodes = -weights * edges.at_senders(scale), jnp.ones_like(degrees)
         else:
             raise ValueError(
                 f"normalization: expected symmetric, random_walk or None, got {self.normalization!r}"

@@ -84,5 +84,7 @@ class DiffusionConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, series.shape[1:], jnp.float32)
         y = series * jnp.broadcast_to(kernel[None], series.shape)
         y = y if self.activation is None else self.activation(y)
-        y = y.astype(y.dtype if self.dtype is None else self.dtype).reshape(y.shape[0], -1)  # [V, H F]
+        y = y.astype(y.dtype if self.dtype is None else self.dtype).reshape(
+            -1, series.shape[1] * series.shape[2]
+        )  # [V, H F]
         return jnp.where(jnp.broadcast_to(graph.where_nodes[:, None], y.shape), y, 0)

@@ -109,7 +109,9 @@ class GCNConv(nn.Module):
         is_loop = edges.senders == edges.receivers
         last = last_loops(edges)
         if weights is not None:
-            own = jnp.where(last >= 0, weights[jnp.maximum(last, 0)], self.loop_weight)
+            # One more weight at the end: that of nodes without a loop.
+            every = jnp.append(weights, jnp.asarray(self.loop_weight, weights.dtype))
+            own = every[jnp.where(last >= 0, last, weights.shape[0])]
             return graph, jnp.where(is_loop, 0, weights), own
         own = jnp.where(last >= 0, 1.0, self.loop_weight)
         if neighbours is None:

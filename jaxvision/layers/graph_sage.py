@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxvision.core import Graph
 from jaxvision.layers.initializers import Initializer, he_uniform
 from jaxvision.layers.message_passing import (
+    Aggregate,
     Edges,
     Messages,
     WeightedRows,
@@ -111,7 +112,7 @@ class SAGEConv(nn.Module):
 
     def _aggregate(self, messages: Messages, edges: Edges) -> jax.Array:
         if self.aggregator != "lstm":
-            every = {"mean": mean_messages, "sum": sum_messages, "max": max_messages}
+            every: dict[str, Aggregate] = {"mean": mean_messages, "sum": sum_messages, "max": max_messages}
             if self.aggregator not in every:
                 raise ValueError(f"aggregator: expected mean, sum, max or lstm, got {self.aggregator!r}")
             return every[self.aggregator](messages, edges)
@@ -152,6 +153,8 @@ def messages_in_rows(messages: jax.Array, edges: Edges, length: int) -> tuple[ja
     order = jnp.argsort(owners, stable=True).astype(jnp.int32)
     owners = owners[order]
     nth = jnp.arange(size) - jnp.searchsorted(owners, owners, side="left")  # place among its node's edges
+    if size == 0:
+        return jnp.zeros((count, length, messages.shape[1]), messages.dtype), jnp.zeros((count, length), bool)
     table = jnp.full((count, length), size, jnp.int32).at[owners, nth].set(order, mode="drop")  # [V, D]
     return messages.at[table].get(mode="fill", fill_value=0), table < size
 

@@ -240,6 +240,8 @@ def _gather(
     *,
     by_sender: bool,
 ) -> jax.Array:
+    if values.shape[0] == 0:  # of a graph without nodes there is nothing to index
+        return jnp.zeros((ids.shape[0], *values.shape[1:]), values.dtype)
     if neighbours is None:
         return values[ids]
     return _planned_gather(values, ids, where, neighbours.outgoing if by_sender else neighbours.incoming)

@@ -134,7 +134,7 @@ def reduce_by_plan(
         return jnp.full((plan.places.shape[0], *values.shape[1:]), empty, values.dtype)
     results = [_level(take, combine, list(zip(plan.levels[0], *extra, strict=True)))]
     for tables in plan.levels[1:]:
-        results.append(_level(_rows_of(results[-1]), combine, [(table,) for table in tables]))
+        results.append(_level(take_rows(results[-1]), combine, [(table,) for table in tables]))
     rest = jnp.full((1, *results[0].shape[1:]), empty, results[0].dtype)
     every = jnp.concatenate([*results, rest])  # [chunks + 1, ...]
     return every.at[plan.places].get(mode="promise_in_bounds")
@@ -154,5 +154,6 @@ def _level(
     return jnp.concatenate(parts)
 
 
-def _rows_of(values: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    return lambda rows: values.at[rows].get(mode="promise_in_bounds")
+def take_rows(values: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """A function of indices ``[chunks]`` that gives these rows of ``values``."""
+    return lambda rows: jnp.asarray(values).at[rows].get(mode="promise_in_bounds")

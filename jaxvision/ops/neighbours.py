@@ -149,6 +149,8 @@ class _Edges(NamedTuple):
 @jax.custom_vjp
 def _neighbour_sum(rows: jax.Array, weights: jax.Array | None, edges: _Edges) -> jax.Array:
     wide = jnp.promote_types(rows.dtype, jnp.float32)
+    if rows.shape[0] == 0:
+        return rows
     if edges.there is None:
         messages = _weigh(rows[edges.senders], weights, wide)  # [E, ..., F]
         total = segment_sum(messages, edges.receivers, rows.shape[0], where=edges.where)

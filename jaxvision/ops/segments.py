@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.core import check_floating, check_integer
-from jaxvision.ops.gather_plans import GatherPlan, reduce_by_plan
+from jaxvision.ops.gather_plans import GatherPlan, reduce_by_plan, take_rows
 
 
 def segment_sum(
@@ -196,7 +196,7 @@ def scatter_sum(
 def _planned_sum(
     values: jax.Array, segment_ids: jax.Array, where: jax.Array | None, plan: GatherPlan
 ) -> jax.Array:
-    return reduce_by_plan(plan, lambda rows: values.at[rows].get(mode="promise_in_bounds"), jnp.add, 0)
+    return reduce_by_plan(plan, take_rows(values), jnp.add, 0)
 
 
 def _planned_sum_forward(
@@ -236,9 +236,7 @@ def _scatter_max(
 def _planned_max(
     values: jax.Array, segment_ids: jax.Array, where: jax.Array | None, plan: GatherPlan, empty: float
 ) -> jax.Array:
-    return reduce_by_plan(
-        plan, lambda rows: values.at[rows].get(mode="promise_in_bounds"), jnp.maximum, empty
-    )
+    return reduce_by_plan(plan, take_rows(values), jnp.maximum, empty)
 
 
 def _planned_max_forward(
@@ -264,8 +262,10 @@ _planned_max.defvjp(_planned_max_forward, _planned_max_backward)
 
 def _rows_of(segments: jax.Array, segment_ids: jax.Array) -> jax.Array:
     """Each row's segment: ``[S, ...]`` to ``[E, ...]``, zeros where there is no such segment."""
+    if segments.shape[0] == 0:
+        return jnp.zeros((*segment_ids.shape, *segments.shape[1:]), segments.dtype)
     ids = _positive(segment_ids, segments.shape[0])
-    return segments.at[ids].get(mode="fill", fill_value=0)
+    return jnp.asarray(segments).at[ids].get(mode="fill", fill_value=0)
 
 
 def _positive(ids: jax.Array, size: int) -> jax.Array:

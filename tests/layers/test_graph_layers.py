@@ -1,5 +1,6 @@
 """Graph layers and networks with weights shared with PyTorch Geometric: outputs and all gradients."""
 
+import jax
 import numpy as np
 import pytest
 from oracles.graph_cases import (
@@ -62,3 +63,12 @@ def test_weights_go_both_ways(name):
     back = flatten_paths(convert(source, case.rules, unflatten_paths(flat), ignore=case.ignore))
     assert back.keys() == flat.keys()
     assert all(np.array_equal(back[path], flat[path]) for path in flat)
+
+
+@pytest.mark.parametrize("name", ["gcn wide weighted", "gat", "sage pool"])
+def test_a_graph_without_nodes_gives_none(name):
+    graph = graph_of("mixed", LAYERS[name].edges)
+    ours = run_ours(
+        LAYERS[name], jax.tree.map(lambda array: array[:0], graph)._replace(where_graphs=np.ones(1, bool))
+    )
+    assert ours["output"].shape[0] == 0

@@ -1,7 +1,8 @@
 """Graph layers and networks, small graphs, and both sides' outputs and gradients with shared weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ class LayerCase(NamedTuple):
     edges: str | None = None
     train: bool | None = False
     ignore: tuple[str, ...] = ()
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     takes_last_loop: bool = False  # a weight of an earlier loop has no effect
 
 
