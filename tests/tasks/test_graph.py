@@ -196,6 +196,7 @@ def test_a_run_in_one_program_is_the_run_step_by_step(club):
     assert found.val_loss == pytest.approx(scores["val"]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_and_keeps_the_network_that_was_best_at_both():
     rng = np.random.default_rng(0)
     data = block_model((20, 20), train_per_block=4, rng=rng)
