@@ -10,8 +10,8 @@ class Graph(NamedTuple):
 
     An edge carries a message from its sender to its receiver; an undirected edge stands twice. Graphs of a
     batch have their nodes and edges one after the other, padding comes last: padded edges run from the last
-    node to itself, padded nodes belong to the last graph, and the masks are False there. Whatever the
-    padding holds must not change a result.
+    node to itself, padded nodes belong to the last graph, and the masks are False there. Whatever the padding
+    holds must not change a result.
 
     Attributes:
         nodes: Features ``[V, F]``, floating.

@@ -17,7 +17,8 @@ class NeighbourSampler:
 
     What comes is a small graph of its own, always padded to :attr:`bucket`: the seeds first, then the nodes
     that were reached, hop by hop, each once. Its edges are those that were drawn. A network of as many layers
-    gives the seeds what it would give them on the whole graph if nothing was left out.
+    gives the seeds what it would give them on the whole graph if nothing was left out; but for one that
+    divides by the degrees of senders, as GCN does: those of the last hop have none here. GraphSAGE does not.
 
     Args:
       graph: the whole graph, numpy arrays, which stay on the host.

@@ -54,8 +54,7 @@ class _Stack(nn.Module):
         Args:
           graph: the graph, or a padded batch of graphs.
           neighbours: its edges prepared by :func:`jaxvision.ops.plan_neighbours`, or None.
-          nonzero: where the nodes' features are not 0, for :func:`jaxvision.ops.dropout_nonzero`, by which
-            bags of words drop out fast; or None.
+          nonzero: where the nodes' features are not 0, for :func:`jaxvision.ops.dropout_nonzero`; or None.
           train: whether dropout drops (rng ``"dropout"``).
 
         Returns:

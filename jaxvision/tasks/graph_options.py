@@ -50,8 +50,7 @@ class GraphData:
 
     source: Source = "karate"
     """karate: Zachary's club, embedded. blocks: a generated block model. planetoid: Cora, Citeseer or Pubmed
-    as one .npz file. csv: own nodes and edges. For --task graph: motifs, generated; tu: a TU Dortmund
-    folder."""
+    as one .npz file. csv: own nodes and edges. For --task graph: motifs, generated; tu: a folder of TU."""
     root: Path | None = None
     """The .npz file, the CSV file of nodes, or the folder."""
     edges: Path | None = None

@@ -133,3 +133,19 @@ def test_drop_path_equals_stochastic_depth(rate, shape):
     for mask in kept:
         assert within_binomial(mask.sum(), len(x), 1 - rate)
     assert (kept[0] & kept[1]).any() == (rate < 1)
+
+
+def test_dropout_of_nonzeros_is_dropout_that_draws_for_them_alone():
+    x = np.zeros((200, 50), np.float32)
+    x.reshape(-1)[::7] = 2.0
+    nonzero = jnp.asarray(np.flatnonzero(x), jnp.int32)
+    drop = jax.jit(functools.partial(ops.dropout_nonzero, rate=0.75))
+    y = np.asarray(drop(jax.random.key(0), jnp.asarray(x), nonzero))
+    assert y.shape == x.shape and not y[x == 0].any()
+    assert set(np.unique(y[x != 0])) == {0.0, 8.0}
+    assert np.mean(y[x != 0] > 0) == pytest.approx(0.25, abs=0.05)
+    np.testing.assert_array_equal(
+        ops.dropout_nonzero(jax.random.key(0), jnp.asarray(x), nonzero, rate=0.0), x
+    )
+    with pytest.raises(ValueError, match="rate: expected the probability of zero"):
+        ops.dropout_nonzero(jax.random.key(0), jnp.asarray(x), nonzero, rate=2.0)

@@ -44,7 +44,10 @@ CASES = {
         ("jit", "pmap"),
     ),
     "neighbourhoods": (
-        ("--data.source", "blocks", "--data.fan-out", "400", "400", "--data.batch-size", "40"),
+        (
+            *("--model.name", "sage", "--data.source", "blocks"),
+            *("--data.fan-out", "400", "400", "--data.batch-size", "40"),
+        ),
         ("jit", "pmap"),
     ),
 }
@@ -74,13 +77,13 @@ import numpy as np, optax
 from jaxvision import training
 from jaxvision.data import FullGraphNodes, block_model
 from jaxvision.tasks.graph import GraphShape, node_task
-from jaxvision.tasks.graph_networks import ConvolutionNetwork, GraphModelOptions
+from jaxvision.tasks.graph_networks import GraphModelOptions, node_classifier
 from jaxvision.tasks.graph_placement import EdgeShardedPlacement
 placement = EdgeShardedPlacement(training.make_placement("jit").mesh)
 data = block_model((100, 100), rng=np.random.default_rng(0))
 loader = FullGraphNodes(data, edge_multiple=8)
 edges = loader.batch("train")["senders"].shape[1]
-task = node_task(ConvolutionNetwork(GraphModelOptions(dropout=0.0), 2), GraphShape(16))
+task = node_task(node_classifier(GraphModelOptions(dropout=0.0), 2), GraphShape(16))
 optimizer = optax.sgd(0.1)
 state = placement.place(training.create_train_state(task, optimizer, seed=0))
 batch = placement.shard(loader.batch("train"))

@@ -79,6 +79,7 @@ def test_a_run_on_nodes_leaves_everything_behind(nodes):
     ]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_on_nodes_is_bit_equal(script, nodes, tmp_path):
     assert_resumes(script, nodes, tmp_path / "b")
 
