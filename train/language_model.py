@@ -159,7 +159,7 @@ class Setup:
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads the text and builds the network; whatever does not fit is said here."""
     data = config.data
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     eval_rows = data.batch_size if data.eval_batch_size is None else data.eval_batch_size
     batches = TextBatches(rows=data.batch_size, window=data.window, eval_rows=eval_rows)
     for rows in (batches.rows, batches.eval_rows):

@@ -103,7 +103,7 @@ class Setup:
 
 def prepare(config: Config) -> Setup:
     """Opens the graph and makes the model; whatever does not fit is said here."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     data, options, model = config.data.open(), config.train, config.model
     graph = walk_graph_of(data.graph)
     num_nodes, num_edges = graph.num_nodes, int(graph.offsets[-1])

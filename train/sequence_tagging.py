@@ -151,7 +151,7 @@ def build_model(options: ModelOptions, vocabularies: TagVocabularies, *, width: 
 
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads the sentences and builds the network; whatever does not fit is said here."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
     vocabularies = build_vocabularies(config.data, parts.train, characters=config.model.characters)

@@ -167,7 +167,7 @@ def build_model(
 
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads texts and vectors and builds the network; whatever does not fit is said here."""
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
     names = parts.train.class_names

@@ -138,7 +138,7 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     """Opens the data and builds the network; whatever does not fit is said here."""
     if config.data.width < 8:
         raise ValueError(f"--data.width: got {config.data.width}, expected at least 8 pixels")
-    placement = training.make_placement(config.run.parallel, devices=training.configure_devices(config.run))
+    placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
     alphabet = config.data.build_alphabet(parts.train)
