@@ -38,7 +38,7 @@ from jaxvision.data import (
     prefetch_to_device,
 )
 from jaxvision.sequence import Word2Vec, WordCorpus, WordSpace, infer_documents, word_corpus
-from jaxvision.tasks.report_files import print_table
+from jaxvision.tasks.report_files import print_table, write_scores
 from jaxvision.tasks.scripts import explain_end, write_run_weights
 from jaxvision.tasks.text_options import TextData
 from jaxvision.tasks.word_options import WordModelOptions, WordReportOptions, WordTrainOptions
@@ -202,6 +202,7 @@ def report(setup: Setup, tables: Any, folder: Path) -> None:
         weights.write_word_vectors(folder / DOCUMENTS, names, np.asarray(tables["documents"]))
         scores["documents"] = len(names)
     if model.kind == "pv_dbow" and model.loss == "hierarchical":
+        write_scores(folder / "scores.json", scores)
         print(
             f"{folder}: pv-dbow with the tree has no vectors of words; {DOCUMENTS} holds those of documents"
         )
