@@ -179,7 +179,7 @@ def test_items_of_baskets(script, tmp_path):
     rng = random.Random(1)
     lines = [" ".join(rng.sample(TOPICS[rng.randrange(2)], 3)) for _ in range(200)]
     (tmp_path / "baskets.txt").write_text("\n".join(lines))
-    # Few items need small batches: a batch moves each of its items once, as far as its loss's curvature lets it.
+    # Few items need small batches: one moves each item once, as far as the loss's curvature lets it.
     more = ["--model.kind", "item2vec", "--train.learning-rate", "0.1", "--train.batch-size", "16"]
     more += ["--run.log-every", "100", "--run.checkpoint-every", "600"]
     assert script.main(_options(tmp_path, "i", tmp_path / "baskets.txt", *more, steps=600)) == 0
