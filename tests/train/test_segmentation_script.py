@@ -640,7 +640,10 @@ def test_an_interrupt_saves_and_the_run_goes_on(script, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
-    """``kill -9`` four times (``tests/training/test_killed_runs.py``: twenty of a small loop), each some random lines and milliseconds after the loop has started."""
+    """``kill -9`` four times, each some random lines and milliseconds after the loop has started.
+
+    The loop alone is killed twenty times by ``tests/training/test_killed_runs.py``.
+    """
     options = ["--optimizer.ema", "0.9", "--model.dropout", "0.3", "--run.checkpoint-every", "5"]
     steps = 240  # four lives of up to 20 lines, two steps a line, cannot use them up
     whole = _child(*_options(tmp_path, "whole", *options, steps=steps))
