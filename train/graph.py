@@ -14,7 +14,8 @@ Train on Cora, Citeseer or Pubmed with the settings of the network's paper; from
 Train on own nodes and edges; on a graph that does not fit, by neighbourhoods; on a folder of TU Dortmund:
 
     python train/graph.py --data.source csv --data.root nodes.csv --data.edges edges.csv
-    python train/graph.py --data.source csv --data.root nodes.csv --data.fan-out 10 10 --data.batch-size 512
+    python train/graph.py --model.name sage --data.source csv --data.root nodes.csv --data.fan-out 10 10 \\
+        --data.batch-size 512
     python train/graph.py --task graph --data.source tu --data.root MUTAG
 
 The whole graph is shared out over the devices by its edges; graphs and neighbourhoods are shared out by
@@ -164,20 +165,19 @@ class Setup:
 
 def prepare(config: Config) -> Setup:
     """Opens the data and builds the network; whatever does not fit is said here."""
-    devices = training.configure_devices(config.run)
     if config.task == "graph":
-        placement = training.make_placement(config.run.parallel, devices=devices)
+        placement = training.open_placement(config.run)
         return prepare_graphs(config, placement)
     data = config.data.open_node_graph()
     if config.task == "node" and config.data.fan_out:
-        placement = training.make_placement(config.run.parallel, devices=devices)
+        placement = training.open_placement(config.run)
         return prepare_sampled(config, placement, data)
-    if config.run.parallel == "pmap":
+    if config.run.parallel != "jit":
         raise ValueError(
-            "--run.parallel pmap shares out batches, and one whole graph is no batch: take jit, which shares "
-            "out its edges, or train on neighbourhoods with --task node --data.fan-out 10 10"
+            f"--run.parallel {config.run.parallel} does not share out one whole graph: take jit, which "
+            "shares out its edges, or train on neighbourhoods with --task node --data.fan-out 10 10"
         )
-    jitted = training.make_placement("jit", devices=devices)
+    jitted = training.open_placement(config.run)
     assert isinstance(jitted, training.JitPlacement)
     placement = EdgeShardedPlacement(jitted.mesh)
     return (prepare_links if config.task == "link" else prepare_nodes)(config, placement, data)

@@ -175,7 +175,7 @@ class GraphSetBatches:
     """Some whole graphs a step, padded to one bucket.
 
     Args:
-      everything: all graphs, of all parts: the bucket holds any batch of them.
+      everything: all graphs, of all parts: the bucket holds any batch of them, or of at least half of them.
       batch_size: graphs a step, over all devices.
       shards: D, the number of devices that share a step.
       bucket: nodes and edges of each device's part; by default those of the worst batch.
@@ -201,7 +201,9 @@ class GraphSetBatches:
         self._shards = shards
         share = batch_size // shards
         if bucket is None:
-            self.bucket = batch_bucket(everything.graphs, share)
+            # A batch in which an epoch ends may hold a graph twice; one larger than the set, often.
+            copies = 2 if len(everything.graphs) >= 2 * share else share
+            self.bucket = batch_bucket([*everything.graphs] * copies, share)
         else:
             self.bucket = Bucket(*bucket, share)
             for index, graph in enumerate(everything.graphs):

@@ -169,17 +169,20 @@ def segment_softmax(
 
     Returns:
       ``[E, ...]`` in the dtype of ``values``: positive numbers whose sum over a segment is 1, and zeros where
-      ``where`` is False.
+      a row does not count.
 
     >>> segment_softmax(jnp.array([5.0, 200.0, 5.0]), jnp.array([2, 0, 2]), 3)
     Array([0.5, 1. , 0.5], dtype=float32)
     """
     options: dict[str, Any] = {"where": where, "indices_are_sorted": indices_are_sorted, "plan": plan}
-    wide = _masked(values.astype(jnp.promote_types(values.dtype, jnp.float32)), where)
+    inside = (segment_ids >= 0) & (segment_ids < num_segments)
+    counted = inside if where is None else inside & where
+    wide = _masked(values.astype(jnp.promote_types(values.dtype, jnp.float32)), counted)
     largest = segment_max(lax.stop_gradient(wide), segment_ids, num_segments, **options)
-    powers = _masked(jnp.exp(wide - _rows_of(largest, segment_ids)), where)
+    powers = _masked(jnp.exp(wide - _rows_of(largest, segment_ids)), counted)
     total = segment_sum(powers, segment_ids, num_segments, **options)
-    return (powers / _rows_of(jnp.where(total > 0, total, 1), segment_ids)).astype(values.dtype)
+    divisors = jnp.where(_expand(counted, powers), _rows_of(total, segment_ids), 1)
+    return (powers / divisors).astype(values.dtype)
 
 
 def scatter_sum(

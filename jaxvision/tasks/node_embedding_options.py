@@ -209,8 +209,8 @@ class NodeEmbeddingModel:
         some = math.ceil(2 * math.log2(graph.num_nodes)) if large else None
         found = structural_distances(
             graph,
-            layers=self.layers or (5 if large else None),
-            candidates=self.candidates or some,
+            layers=(5 if large else None) if self.layers is None else self.layers,
+            candidates=some if self.candidates is None else self.candidates,
         )
         return context_graph(found, num_nodes=graph.num_nodes)
 

@@ -1,5 +1,6 @@
 """Padding, sampling, splits and batches of graphs."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_buckets_hold_every_batch(motifs):
     assert rounded_bucket(make_graph([], [], num_nodes=17)) == Bucket(32, 16, 1)
     with pytest.raises(ValueError, match="no graph"):
         batch_bucket([], 2)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(24, 7), (5, 12)])
+def test_a_graph_that_comes_twice_in_a_batch_fits(motifs, count, batch_size):
+    few = dataclasses.replace(motifs, graphs=motifs.graphs[:count], labels=motifs.labels[:count])
+    loader = GraphSetBatches(few, batch_size=batch_size)
+    for batch in itertools.islice(loader.batches(few, seed=3), 12):
+        assert int(batch["where"].sum()) == batch_size
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -120,7 +120,9 @@ def test_half_precision_sums_in_single():
 
 
 def test_rows_outside_of_all_segments_count_for_nothing():
-    assert ops.segment_sum(jnp.ones(3), jnp.array([-1, 0, 2]), 2).tolist() == [1, 0]
+    ids = jnp.array([-1, 0, 2])
+    assert ops.segment_sum(jnp.ones(3), ids, 2).tolist() == [1, 0]
+    assert ops.segment_softmax(jnp.array([200.0, 5.0, 200.0]), ids, 2).tolist() == [0, 1, 0]
 
 
 def test_no_row():

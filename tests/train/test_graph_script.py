@@ -177,7 +177,7 @@ def test_defaults_are_those_of_the_paper(script):
         (["--data.source", "motifs"], "holds many graphs: give --task graph"),
         (["--task", "graph", "--data.source", "karate"], "karate is one graph"),
         (["--data.source", "tu"], "holds many graphs"),
-        (["--run.parallel", "pmap"], "one whole graph is no batch"),
+        (["--run.parallel", "pmap"], "does not share out one whole graph"),
         (["--seeds", "2", "--data.fan-out", "2"], "--seeds is for --task node on a whole graph"),
         (["--seeds", "2", "--seeds-at-once", "0"], "--seeds-at-once: got 0"),
         (["--loss.l2-layers", "conv7"], "pattern 'conv7' matches no parameter"),
