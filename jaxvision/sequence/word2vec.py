@@ -19,8 +19,11 @@ vocabulary, a text that says one word over and over, the root of the tree, a lon
 thousands of words), it is shortened to what the loss' second derivative allows. In a text of millions of
 words that is rare.
 
-The noise words are drawn once a batch and shared by its pairs, each weighed so that the expected gradient is
-that of independent draws: products of matrices take the place of look-ups.
+The noise words are shared by all pairs of a batch, or in skip-gram by those of 32 successive words, each
+weighed so that the expected gradient is that of independent draws: products of matrices take the place of
+look-ups. What many pairs share takes all their steps at once, and these are shortened where they would
+overshoot: a quarter as many noise words as words were too few (on the Penn Treebank they made a rank
+correlation with the text's own statistics of 0.52, where gensim has 0.67).
 """
 
 from collections.abc import Collection, Mapping
@@ -32,7 +35,7 @@ import jax.numpy as jnp
 from jaxvision.core import Term, check_integer, check_layout
 from jaxvision.ops import AliasTable, sample_alias
 from jaxvision.sequence.huffman import HuffmanTree
-from jaxvision.sequence.word_batches import TableRows, Tables, WordBatch, descend
+from jaxvision.sequence.word_batches import TableRows, Tables, WordBatch, descend, noise_of
 from jaxvision.sequence.word_corpus import NOWHERE, WordCorpus, Words, close_gaps, draw_words
 from jaxvision.sequence.word_model import Word2Vec
 
@@ -265,7 +268,7 @@ def _cut(model: Word2Vec, drawn: _Drawn, number: jax.Array, first: jax.Array | i
         cut(words.sentences, share + 2 * model.window, first),
         cut(words.documents, share, model.window + first),
         cut(drawn.reach, share, first),
-        drawn.noise[number],
+        noise_of(model, drawn.noise[number], first, share),
     )
 
 

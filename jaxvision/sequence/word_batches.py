@@ -25,13 +25,11 @@ from jaxvision.sequence.word_objectives import (
     skipgram_negative,
 )
 
-__all__ = ["TableRows", "WordBatch", "descend"]
+__all__ = ["TableRows", "WordBatch", "descend", "noise_of"]
 
 Tables = dict[str, jax.Array]
 
-# Targets whose windows are one product of matrices: the more, the larger the product, and the more of it is
-# thrown away. With a tree, each target has some twenty vectors.
-_BLOCK = 32
+# With a tree, each target has some twenty vectors.
 _TREE_BLOCK = 2
 
 
@@ -43,7 +41,7 @@ class WordBatch(NamedTuple):
       sentences: int32 ``[n + 2 W]``.
       documents: int32 ``[n]``.
       reach: int32 ``[n]``, of the targets' windows.
-      noise: int32 ``[K]``.
+      noise: int32 ``[K]``; of skip-gram ``[G, K]``, of each block of targets.
     """
 
     tokens: jax.Array
@@ -102,6 +100,19 @@ def descend(
     size = len(hidden.where)
     step = Rows(found.inputs.steps.reshape(size, -1), found.inputs.curvatures.reshape(size))
     return found.loss, hidden.where.sum(), [outputs, *hidden.spread(step)]
+
+
+def noise_of(model: Word2Vec, noise: jax.Array, first: jax.Array | int, share: int) -> jax.Array:
+    """The noise words of a device's ``share`` targets from ``first`` on.
+
+    All, ``[K]``; of skip-gram those of each block, ``[G, K]``: devices that share a block each have its whole
+    noise, so that their number makes no difference.
+    """
+    if model.kind != "skipgram" or model.loss != "negative":
+        return noise
+    block = model.block_size
+    starts = first + jnp.arange(0, share, math.gcd(share, block))
+    return noise.reshape(model.batch_size // block, -1)[starts // block]
 
 
 def _skipgram(
@@ -223,9 +234,7 @@ def _blocks(model: Word2Vec, size: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       Places in the batch, int ``[G, J]``, and distances of the words from the targets, ``[1, I, J]``.
     """
-    # As many targets as words around them, so that few rows come in several blocks.
-    wide = max(_BLOCK, 1 << (2 * model.window - 1).bit_length())
-    block = math.gcd(size, wide if model.loss == "negative" else _TREE_BLOCK)
+    block = math.gcd(size, model.block_size if model.loss == "negative" else _TREE_BLOCK)
     around = np.arange(block + 2 * model.window)
     places = np.arange(0, size, block)[:, None] + around
     return places, (around - model.window - np.arange(block)[:, None])[None]
@@ -247,8 +256,8 @@ def _windows(model: Word2Vec, batch: WordBatch) -> tuple[jax.Array, jax.Array]:
 
 def _unlike(tokens: jax.Array, noise: jax.Array, model: Word2Vec) -> jax.Array:
     """Weight of each noise word beside each target, ``[..., K]``: none where it is the target."""
-    other = tokens[..., None] != noise.reshape((1,) * tokens.ndim + (-1,))
-    return other.astype(jnp.float32) * (model.negatives / model.num_noise)
+    other = tokens[..., None] != noise[..., None, :]
+    return other.astype(jnp.float32) * (model.negatives / noise.shape[-1])
 
 
 def _targets(model: Word2Vec, batch: WordBatch) -> jax.Array:

@@ -1,6 +1,7 @@
 """What a word2vec model is: which words are learned from which, and the tables that it starts from."""
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 import jax
@@ -11,6 +12,8 @@ __all__ = ["Word2Vec"]
 Kind = Literal["skipgram", "cbow", "pv_dm", "pv_dbow"]
 Loss = Literal["negative", "hierarchical"]
 Combine = Literal["mean", "concatenate"]
+
+_BLOCK = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Word2Vec:
       shuffle: whether the order of a sentence's words means nothing: for baskets.
       negatives: noise words a pair.
       shared_negatives: noise words that are drawn for a batch, and weighed as ``negatives`` for each pair;
-        by default a quarter of the batch's words for skip-gram, and an eighth for the others, which have
-        fewer pairs.
+        by default as many as words for skip-gram, and an eighth for the others, which have fewer pairs. In
+        skip-gram each block of ``block_size`` words has a part of them, of equal size, to itself.
       batch_size: words a batch.
       num_documents: M, for paragraph vectors.
       combine: for ``pv_dm``, ``"mean"`` of the words and the document; or ``"concatenate"``: the document and
@@ -87,8 +90,19 @@ class Word2Vec:
     @property
     def num_noise(self) -> int:
         """Noise words that are drawn for a batch."""
-        share = 4 if self.kind == "skipgram" else 8
-        return self.shared_negatives or max(self.batch_size // share, 1)
+        if self.kind != "skipgram":
+            return self.shared_negatives or max(self.batch_size // 8, 1)
+        blocks = self.batch_size // self.block_size
+        return blocks * -(-(self.shared_negatives or self.batch_size) // blocks)
+
+    @property
+    def block_size(self) -> int:
+        """Words whose windows are one product of matrices: a divisor of the batch.
+
+        The more, the larger the product, and the more of it is thrown away. As many as there are words
+        around them, at least, so that few rows come in several blocks.
+        """
+        return math.gcd(self.batch_size, max(_BLOCK, 1 << (2 * self.window - 1).bit_length()))
 
     @property
     def num_inputs(self) -> int:

@@ -65,7 +65,7 @@ class Descent(NamedTuple):
 def skipgram_negative(
     inputs: jax.Array, targets: jax.Array, noise: jax.Array, *, pairs: jax.Array, negatives: jax.Array
 ) -> Descent:
-    """Negative sampling for every pair of a block's inputs and targets, with noise that all pairs share.
+    """Negative sampling for every pair of a block's inputs and targets, with noise that a block shares.
 
     Sharing makes all of it products of matrices: drawn for each pair, the noise would have to be fetched
     from memory for each. ``negatives`` weighs it so that the expected gradient is that of independent draws.
@@ -73,28 +73,28 @@ def skipgram_negative(
     Args:
       inputs: ``[G, I, D]``, of G blocks of I words.
       targets: ``[G, J, D]``, of the words around them.
-      noise: ``[K, D]``.
+      noise: ``[G, K, D]``.
       pairs: ``[G, I, J]``, 1 for a pair that is learned, else 0.
       negatives: ``[G, J, K]``, the weight of each noise word beside a target; 0 where it is the target.
 
     References:
       Ji, Satish, Li and Dubey 2016, *Parallelizing Word2Vec in Shared and Distributed Memory*, section III:
-      one set of negative samples for a window; here for a batch.
+      one set of negative samples for a window; here for the windows of a block.
     """
     scores = jnp.einsum("gid,gjd->gij", inputs, targets)
     weights = jnp.einsum("gij,gjk->gik", pairs, negatives)
-    noise_scores = jnp.einsum("gid,kd->gik", inputs, noise)
+    noise_scores = jnp.einsum("gid,gkd->gik", inputs, noise)
     losses, pull, bend = _logistic(scores, pairs)  # [G, I, J]
     noise_losses, push, noise_bend = _logistic(-noise_scores, weights)  # [G, I, K]
     sizes, target_sizes, noise_sizes = _squares(inputs), _squares(targets), _squares(noise)
     return Descent(
         losses + noise_losses,
         Rows(
-            jnp.einsum("gij,gjd->gid", pull, targets) - jnp.einsum("gik,kd->gid", push, noise),
-            jnp.einsum("gij,gj->gi", bend, target_sizes) + jnp.einsum("gik,k->gi", noise_bend, noise_sizes),
+            jnp.einsum("gij,gjd->gid", pull, targets) - jnp.einsum("gik,gkd->gid", push, noise),
+            jnp.einsum("gij,gj->gi", bend, target_sizes) + jnp.einsum("gik,gk->gi", noise_bend, noise_sizes),
         ),
         Rows(jnp.einsum("gij,gid->gjd", pull, inputs), jnp.einsum("gij,gi->gj", bend, sizes)),
-        Rows(-jnp.einsum("gik,gid->kd", push, inputs), jnp.einsum("gik,gi->k", noise_bend, sizes)),
+        Rows(-jnp.einsum("gik,gid->gkd", push, inputs), jnp.einsum("gik,gi->gk", noise_bend, sizes)),
     )
 
 

@@ -8,6 +8,7 @@ from oracles.word2vec_numpy import batch_step, huffman_ways
 
 from jaxvision.ops import alias_table
 from jaxvision.sequence import Word2Vec, train_chunk, train_sequences, word_corpus
+from jaxvision.sequence.word_batches import noise_of
 
 KINDS = ("skipgram", "cbow", "pv_dm", "pv_dbow")
 RNG = np.random.default_rng(1)
@@ -98,6 +99,19 @@ def test_one_batch_is_the_step_of_the_papers(kind, loss, window, combine, monkey
         # A table's own rounding, 1e-7 of numbers up to 3, is 1.5e-4 of a step.
         np.testing.assert_allclose(steps, exact, rtol=1e-4, atol=4e-4, err_msg=name)
         assert np.abs(exact).max() > 0.5
+
+
+def test_each_block_of_skipgram_has_noise_of_its_own_on_any_number_of_devices():
+    model = Word2Vec(7, window=2, batch_size=64, shared_negatives=3)
+    assert (model.block_size, model.num_noise) == (32, 4), "two words for each of two blocks"
+    noise = jnp.array([2, 0, 4, 1])
+    assert noise_of(model, noise, 0, 64).tolist() == [[2, 0], [4, 1]]
+    for devices, blocks in ((2, [[[2, 0]], [[4, 1]]]), (4, [[[2, 0]], [[2, 0]], [[4, 1]], [[4, 1]]])):
+        share = 64 // devices
+        found = [noise_of(model, noise, device * share, share).tolist() for device in range(devices)]
+        assert found == blocks
+    cbow = Word2Vec(7, "cbow", batch_size=64, shared_negatives=4)
+    assert noise_of(cbow, noise, 32, 32).tolist() == noise.tolist(), "one set for the batch"
 
 
 def test_a_rate_that_would_overshoot_is_shortened_to_the_parabolas_minimum():
