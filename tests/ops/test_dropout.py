@@ -35,9 +35,23 @@ def test_share_of_zeros_and_shape_of_the_mask(name, rate):
         y = np.asarray(run(jax.random.key(seed), jnp.ones(SHAPE)))
         mask = y[tuple(slice(size) for size in mask_shape)]
         np.testing.assert_array_equal(y, np.broadcast_to(mask, SHAPE))  # the same for all it is drawn for
-        np.testing.assert_allclose(mask[mask != 0], 1 / (1 - rate), rtol=1e-6)
+        exact = 65536 / round(65536 * (1 - rate))  # 1 / (1 - rate) to 7e-5 here
+        np.testing.assert_allclose(mask[mask != 0], exact, rtol=1e-6)
         zeros, draws = zeros + (mask == 0).sum(), draws + mask.size
     assert within_binomial(zeros, draws, rate)
+
+
+def test_two_elements_that_share_a_random_word_are_independent():
+    """Also at an odd end of a row, for a number alone, and at rates next to 0 and 1."""
+    y = np.asarray(ops.dropout(jax.random.key(0), jnp.ones((20001, 3)), rate=0.5)) != 0
+    assert y.shape == (20001, 3) and within_binomial((y[:, 0] & y[:, 1]).sum(), 20001, 0.25)
+    assert within_binomial(y[:, 2].sum(), 20001, 0.5)
+    drawn = jax.vmap(lambda key: ops.dropout(key, jnp.float32(1), rate=0.5))(
+        jax.random.split(jax.random.key(1), 400)
+    )
+    assert drawn.shape == (400,) and within_binomial((drawn != 0).sum(), 400, 0.5)
+    ends = [ops.dropout(jax.random.key(2), jnp.ones(2), rate=rate) for rate in (1e-9, 1 - 1e-9)]
+    assert all(bool(jnp.isfinite(end).all()) for end in ends)
 
 
 @pytest.mark.parametrize("name", CALLS)
