@@ -19,11 +19,11 @@ vocabulary, a text that says one word over and over, the root of the tree, a lon
 thousands of words), it is shortened to what the loss' second derivative allows. In a text of millions of
 words that is rare.
 
-The noise words are shared by all pairs of a batch, or in skip-gram by those of 32 successive words, each
-weighed so that the expected gradient is that of independent draws: products of matrices take the place of
-look-ups. What many pairs share takes all their steps at once, and these are shortened where they would
-overshoot: a quarter as many noise words as words were too few (on the Penn Treebank they made a rank
-correlation with the text's own statistics of 0.52, where gensim has 0.67).
+The noise words are shared by the pairs of 32 successive words, each weighed so that the expected gradient is
+that of independent draws: products of matrices take the place of look-ups. A noise word takes the steps of
+all these pairs at once, which are shortened where they would overshoot, so that few noise words are learned
+too little: with a quarter as many as words, skip-gram's vectors of the Penn Treebank agreed with the text's
+own statistics to a rank correlation of 0.52, with as many to 0.61.
 """
 
 from collections.abc import Collection, Mapping

@@ -41,7 +41,7 @@ class WordBatch(NamedTuple):
       sentences: int32 ``[n + 2 W]``.
       documents: int32 ``[n]``.
       reach: int32 ``[n]``, of the targets' windows.
-      noise: int32 ``[K]``; of skip-gram ``[G, K]``, of each block of targets.
+      noise: int32 ``[G, K]``, of each block of targets.
     """
 
     tokens: jax.Array
@@ -103,13 +103,10 @@ def descend(
 
 
 def noise_of(model: Word2Vec, noise: jax.Array, first: jax.Array | int, share: int) -> jax.Array:
-    """The noise words of a device's ``share`` targets from ``first`` on.
+    """The noise words of each block of a device's ``share`` targets from ``first`` on, ``[G, K]``.
 
-    All, ``[K]``; of skip-gram those of each block, ``[G, K]``: devices that share a block each have its whole
-    noise, so that their number makes no difference.
+    Devices that share a block each have its whole noise, so that their number makes no difference.
     """
-    if model.kind != "skipgram" or model.loss != "negative":
-        return noise
     block = model.block_size
     starts = first + jnp.arange(0, share, math.gcd(share, block))
     return noise.reshape(model.batch_size // block, -1)[starts // block]
@@ -208,11 +205,13 @@ def _learn_hidden(
     if model.loss == "hierarchical":
         pairs = hidden.where[:, None, None]  # [n, 1, 1]
         return _descend_tree(tables, hidden.vectors[:, None], targets[:, None], pairs, tree)
+    blocks = (len(batch.noise), -1)
+    targets = targets.reshape(blocks)  # [G, I]
     found = hidden_negative(
-        hidden.vectors,
+        hidden.vectors.reshape(*targets.shape, -1),
         _rows(tables["output"], targets),
         _rows(tables["output"], batch.noise),
-        where=hidden.where,
+        where=hidden.where.reshape(targets.shape),
         negatives=_unlike(targets, batch.noise, model),
     )
     return found, _word_outputs(found, targets, batch)

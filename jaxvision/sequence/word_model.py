@@ -33,8 +33,8 @@ class Word2Vec:
       shuffle: whether the order of a sentence's words means nothing: for baskets.
       negatives: noise words a pair.
       shared_negatives: noise words that are drawn for a batch, and weighed as ``negatives`` for each pair;
-        by default as many as words for skip-gram, and an eighth for the others, which have fewer pairs. In
-        skip-gram each block of ``block_size`` words has a part of them, of equal size, to itself.
+        by default as many as words for skip-gram, and half as many for the others, which have fewer pairs.
+        Each block of ``block_size`` words has a part of them, of equal size, to itself.
       batch_size: words a batch.
       num_documents: M, for paragraph vectors.
       combine: for ``pv_dm``, ``"mean"`` of the words and the document; or ``"concatenate"``: the document and
@@ -90,10 +90,9 @@ class Word2Vec:
     @property
     def num_noise(self) -> int:
         """Noise words that are drawn for a batch."""
-        if self.kind != "skipgram":
-            return self.shared_negatives or max(self.batch_size // 8, 1)
+        share = 1 if self.kind == "skipgram" else 2
         blocks = self.batch_size // self.block_size
-        return blocks * -(-(self.shared_negatives or self.batch_size) // blocks)
+        return blocks * -(-(self.shared_negatives or self.batch_size // share) // blocks)
 
     @property
     def block_size(self) -> int:

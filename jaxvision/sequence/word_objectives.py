@@ -104,21 +104,24 @@ def hidden_negative(
     """Negative sampling with one input a target, as in CBOW and in paragraph vectors.
 
     Args:
-      hidden: ``[N, D]``.
-      targets: ``[N, D]``.
-      noise: ``[K, D]``, shared by all targets.
-      where: ``[N]``, 1 for a target that is learned, else 0.
-      negatives: ``[N, K]``, as in :func:`skipgram_negative`.
+      hidden: ``[G, I, D]``, of G blocks of I targets.
+      targets: ``[G, I, D]``.
+      noise: ``[G, K, D]``, shared by the targets of a block.
+      where: ``[G, I]``, 1 for a target that is learned, else 0.
+      negatives: ``[G, I, K]``, as in :func:`skipgram_negative`.
     """
-    weights = where[:, None] * negatives  # [N, K]
-    losses, pull, bend = _logistic(jnp.sum(hidden * targets, axis=-1), where)  # [N]
-    noise_losses, push, noise_bend = _logistic(-(hidden @ noise.T), weights)  # [N, K]
+    weights = where[..., None] * negatives  # [G, I, K]
+    losses, pull, bend = _logistic(jnp.sum(hidden * targets, axis=-1), where)  # [G, I]
+    noise_losses, push, noise_bend = _logistic(-jnp.einsum("gid,gkd->gik", hidden, noise), weights)
     sizes = _squares(hidden)
     return Descent(
         losses + noise_losses,
-        Rows(pull[:, None] * targets - push @ noise, bend * _squares(targets) + noise_bend @ _squares(noise)),
-        Rows(pull[:, None] * hidden, bend * sizes),
-        Rows(-push.T @ hidden, noise_bend.T @ sizes),
+        Rows(
+            pull[..., None] * targets - jnp.einsum("gik,gkd->gid", push, noise),
+            bend * _squares(targets) + jnp.einsum("gik,gk->gi", noise_bend, _squares(noise)),
+        ),
+        Rows(pull[..., None] * hidden, bend * sizes),
+        Rows(-jnp.einsum("gik,gid->gkd", push, hidden), jnp.einsum("gik,gi->gk", noise_bend, sizes)),
     )
 
 

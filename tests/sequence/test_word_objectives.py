@@ -26,8 +26,8 @@ CASES = {
     ),
     "hidden_negative": (
         hidden_negative,
-        (_normal(7, 4), _normal(7, 4), _normal(6, 4)),
-        {"where": _bits(7), "negatives": 0.3 * _bits(7, 6)},
+        (_normal(2, 7, 4), _normal(2, 7, 4), _normal(2, 6, 4)),
+        {"where": _bits(2, 7), "negatives": 0.3 * _bits(2, 7, 6)},
     ),
     "hierarchical": (
         hierarchical,
@@ -99,9 +99,13 @@ def test_scores_beyond_the_range_of_exp_stay_finite():
 
 def test_an_empty_batch_has_no_loss():
     found = hidden_negative(
-        jnp.zeros((0, 4)), jnp.zeros((0, 4)), _normal(2, 4), where=jnp.zeros(0), negatives=jnp.zeros((0, 2))
+        jnp.zeros((1, 0, 4)),
+        jnp.zeros((1, 0, 4)),
+        _normal(1, 2, 4),
+        where=jnp.zeros((1, 0)),
+        negatives=jnp.zeros((1, 0, 2)),
     )
-    assert float(found.loss) == 0 and not found.noise.steps.any() and found.inputs.steps.shape == (0, 4)
+    assert float(found.loss) == 0 and not found.noise.steps.any() and found.inputs.steps.shape == (1, 0, 4)
     found = skipgram_negative(
         jnp.zeros((0, 3, 4)),
         jnp.zeros((0, 5, 4)),
