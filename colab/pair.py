@@ -164,8 +164,16 @@ def run(source: Path) -> Run:
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     started, error = time.perf_counter(), None
     with tempfile.TemporaryDirectory() as folder:
-        place = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place)
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            startup_timeout=CELL_SECONDS,
+            kernel_name="python3",
+            extra_arguments=[
+                "--log-level=ERROR"
+            ],  # no warning that the kernel listens, on this machine alone
+            resources={"metadata": {"path": folder}},
+        )
         try:
             client.execute(env=environment)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as raised:
