@@ -125,8 +125,10 @@ questions = {
     "sharpened": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
 }
 bank = jnp.stack([jnp.asarray(k, jnp.float32) for k in questions.values()], -1)[:, :, None]  # [3, 3, 1, 6]
-answers = ops.convolution(photo, bank, padding=1)  # [1, 96, 96, 6]
-assert np.allclose(answers[0, ..., 2], correlate2d(plane(photo), bank[..., 0, 2], mode="same"), atol=1e-5)
+framed = jnp.pad(photo, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")  # zeros would be an edge all around
+answers = ops.convolution(framed, bank)  # [1, 96, 96, 6]
+to_the_right = correlate2d(plane(framed), bank[..., 0, 2], mode="valid")
+assert np.allclose(answers[0, ..., 2], to_the_right, atol=1e-5)
 show_images({name: answers[0, ..., i] for i, name in enumerate(questions)}, cmap="gray")
 
 # %% [markdown]
@@ -194,6 +196,7 @@ for axes, (name, (padding, stride)) in zip(panels, choices.items(), strict=True)
         axes.plot(places[~inside], np.full((~inside).sum(), i), "x", color="C1", ms=6)
     axes.axvspan(-0.5, length - 0.5, color="0.93", zorder=0)
     axes.set_title(f"{name}\n{length} pixels give {len(outputs[name])}", fontsize=9)
+    axes.set_xticks(range(-2, 10, 2))
     axes.set_xlabel("pixel (× is padding)")
 panels[0].set_ylabel("output")
 plt.show()
@@ -503,7 +506,7 @@ assert circular.max() < 1e-5
 assert zeros.max() > 0.01
 assert zeros[:, 11:-3].max() < 1e-5  # exact beyond three pixels of the seam, which lies at 0 and, moved, at 8
 assert zeros[:, :3].max() > 0.01
-show_images({"moved by 8": plane(moved)} | errors, size=3.2, cmap="magma")
+show_images({"moved by 8": plane(moved)} | errors, size=3.2, cmap="magma", vmin=0, vmax=0.5)
 
 # %% [markdown]
 # A **stride** $s$ samples every $s$-th place, so only shifts by multiples of $s$ move the output by whole places; after
@@ -529,7 +532,10 @@ def mean_features(x):
 
 
 still = mean_features(photo)
-changes = {name: [] for name in still}
+changes = {
+    name: [] for name in ("stride 1", "stride 2", "stride 4", "max pooling 4x4", "blur, then stride 4")
+}
+assert changes.keys() == still.keys()
 for shift in SHIFTS:
     for name, means in mean_features(jnp.roll(photo, shift, axis=2)).items():
         changes[name].append(float(jnp.linalg.norm(means - still[name]) / jnp.linalg.norm(still[name])))
@@ -549,7 +555,7 @@ plt.xticks(SHIFTS)
 plt.xlabel("image moved by (pixels)")
 plt.ylabel("change of the mean features (%)")
 plt.title("What a stride does to invariance")
-plt.legend(fontsize=8)
+plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
@@ -584,10 +590,13 @@ for (name, part), marker in zip(stacks.items(), "os^D", strict=True):
         fields.append(ops.receptive_field(windows).size[0])
     image = jax.ShapeDtypeStruct((1, 256, 256, 1), jnp.float32)
     assert inspect.receptive_fields(lambda x, w=windows: run_stack(x, w), image) == (fields[-1],) * 2
-    plt.semilogy(range(7), fields, marker=marker, base=2, label=f"{name}: {fields[-1]} pixels", alpha=0.8)
+    look = (
+        {"marker": marker, "ms": 10, "mfc": "none", "ls": "--"} if "dilation" in name else {"marker": marker}
+    )
+    plt.semilogy(range(7), fields, base=2, label=f"{name}: {fields[-1]} pixels", **look)
 plt.xlabel("repetitions")
 plt.ylabel("receptive field (pixels in a row)")
-plt.yticks([1, 2, 4, 8, 16, 32, 64, 128], [1, 2, 4, 8, 16, 32, 64, 128])
+plt.yticks(2 ** np.arange(9), 2 ** np.arange(9))
 plt.title("Growth of the receptive field")
 plt.grid(alpha=0.3)
 plt.legend()

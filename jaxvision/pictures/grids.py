@@ -54,10 +54,12 @@ def draw_grid(axes: Axes, grid: Grid) -> None:
         colours[np.asarray(cells, bool)] = colour
     height, width = values.shape
     axes.imshow(colours, interpolation="nearest")
+    axes.set_xticks([])  # a minor tick, and its line, is left out where a major one is
+    axes.set_yticks([])
     axes.set_xticks(np.arange(width + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(height + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="0.4", linewidth=0.8)
-    axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
+    axes.tick_params(which="minor", length=0)
     for row, column in np.argwhere(~np.isnan(values)):
         text = f"{values[row, column] + 0.0:.3g}"  # no minus before a zero
         axes.text(column, row, text, ha="center", va="center", fontsize=9 if len(text) < 4 else 7)

@@ -23,6 +23,13 @@ def test_numbers_stand_in_their_cells():
     assert axes.get_title() == "six"
 
 
+@pytest.mark.parametrize("size", [(1, 2), (3, 3), (7, 5)])
+def test_lines_part_all_cells(size):
+    axes = _draw(Grid(np.zeros(size)))
+    lines = axes.yaxis.get_minorticklocs(), axes.xaxis.get_minorticklocs()
+    assert [line.tolist() for line in lines] == [[place - 0.5 for place in range(n + 1)] for n in size]
+
+
 def test_marked_cells_are_orange_and_muted_ones_grey():
     eye = np.eye(3, dtype=bool)
     first_row = np.zeros((3, 3), bool)
