@@ -398,7 +398,7 @@ for axes, (name, windows) in zip(panels, nets.items(), strict=True):
     assert field == ops.receptive_field([ops.Window(k, s, d * (k // 2), d) for k, s, d in windows]).size
 
     pictures[name] = seen = influence(network, SIZE)
-    touched = np.argwhere(seen > 0)
+    touched = np.argwhere(seen > 1e-10 * seen.max())  # a GPU's convolution may round a zero
     low, high = touched.min(0), touched.max(0)
     assert (high - low + 1 <= field).all()  # not one pixel beyond the theory
     assert np.isclose(spread(seen), walk(windows), rtol=0.3 if SMALL else 0.1)

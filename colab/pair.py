@@ -113,11 +113,17 @@ def write_pairs(folder: Path, sources: Sequence[Path]) -> list[Path]:
 
     Returns:
       The files that changed.
+
+    Raises:
+      ValueError: if a source has no install cell.
     """
     cell = (folder / "install.py").read_text()
     changed = []
     for source in sources:
-        text = with_install_cell(source.read_text(), cell)
+        try:
+            text = with_install_cell(source.read_text(), cell)
+        except ValueError as error:
+            raise ValueError(f"{source.name}: {error}") from None
         for path, new in ((source, text), (source.with_suffix(".ipynb"), notebook_text(make_notebook(text)))):
             if not path.exists() or path.read_text() != new:
                 path.write_text(new)

@@ -184,6 +184,9 @@ def test_the_install_cell_is_written_into_every_source(pair, folder):
     (folder / "01_tiny.py").write_text(TINY.replace("import pathlib\n", "import os\n"))
     assert [path.name for path in pair.write_pairs(folder, [folder / "01_tiny.py"])] == ["01_tiny.py"]
     assert (folder / "01_tiny.py").read_text() == TINY
+    (folder / "01_tiny.py").write_text("# %%\n1\n")
+    with pytest.raises(ValueError, match=r"01_tiny\.py: expected one cell '# %% install'"):
+        pair.write_pairs(folder, [folder / "01_tiny.py"])
 
 
 # The install cell ------------------------------------------------------------------------------------------
