@@ -508,7 +508,9 @@ assert circular.max() < 1e-5
 assert zeros.max() > 0.01
 assert zeros[:, 11:-3].max() < 1e-5  # exact beyond three pixels of the seam, which lies at 0 and, moved, at 8
 assert zeros[:, :3].max() > 0.01
-show_images({"moved by 8": plane(moved)} | errors, size=3.2, cmap="magma", vmin=0, vmax=0.5)
+show_images(
+    {"moved by 8 (half as bright)": plane(moved) / 2} | errors, size=3.2, cmap="magma", vmin=0, vmax=0.5
+)
 
 # %% [markdown]
 # A **stride** $s$ samples every $s$-th place, so only shifts by multiples of $s$ move the output by whole places; after
