@@ -171,7 +171,7 @@ display(Image(data=animate(SIDE + 4, cross, dilation=2), format="gif"))
 # How much padding? **Valid**: none, and $m = n - k + 1$. **Same**: $p = (k-1)/2$ keeps the size at stride 1. **Full**:
 # $p = k - 1$, every place where the kernel meets the image. With a stride, TensorFlow's "SAME" pads as little as gives
 # $\lceil n/s \rceil$ outputs, and the odd zero at the **end**; PyTorch's networks pad both sides alike. The sizes agree,
-# the places do not, so weights that were trained with one are wrong by half a pixel with the other.
+# the places do not: weights that were trained with one see the image a pixel off with the other.
 
 # %%
 length, taps = 8, 3
@@ -516,7 +516,7 @@ show_images(
 # A **stride** $s$ samples every $s$-th place, so only shifts by multiples of $s$ move the output by whole places; after
 # any other shift the outputs are other numbers. The mean over all places should be **invariant** (平移不变性), and with
 # circular padding it is, unless a stride skips pixels. Max pooling is no cure: `0 0 1 1 0 0 1 1` pools to `0 1 0 1`, and
-# moved by one pixel to `1 1 1 1` (Zhang 2019, *Making Convolutional Networks Shift-Invariant Again*, section 3.2). A blur
+# moved by one pixel to `1 1 1 1` (Zhang 2019, *Making Convolutional Networks Shift-Invariant Again*, section 3). A blur
 # before the sampling is, mostly.
 
 # %%

@@ -78,6 +78,9 @@ def grid_animation(frames: Sequence[Sequence[Grid]], *, seconds: float = 0.6) ->
 
     Raises:
       ValueError: if there is no frame, frames differ in the sizes of their grids, or as :func:`draw_grid`.
+
+    >>> grid_animation([[Grid(np.eye(2))], [Grid(1 - np.eye(2))]])[:6]
+    b'GIF89a'
     """
     sizes = [[np.shape(grid.values) for grid in frame] for frame in frames]
     if not sizes or not sizes[0] or any(size != sizes[0] for size in sizes):
