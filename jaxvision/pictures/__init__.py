@@ -1,6 +1,9 @@
 from jaxvision.pictures.classification import confusion_picture as confusion_picture
 from jaxvision.pictures.classification import reliability_picture as reliability_picture
 from jaxvision.pictures.curves import plot_curves as plot_curves
+from jaxvision.pictures.grids import Grid as Grid
+from jaxvision.pictures.grids import draw_grid as draw_grid
+from jaxvision.pictures.grids import grid_animation as grid_animation
 from jaxvision.pictures.heatmaps import channel_pictures as channel_pictures
 from jaxvision.pictures.heatmaps import colour_values as colour_values
 from jaxvision.pictures.heatmaps import heatmap_overlay as heatmap_overlay
