@@ -47,7 +47,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxvision import data, losses, training, weights, zoo
+from jaxvision import data, losses, pictures, training, weights, zoo
 from jaxvision.core import count_parameters, flatten_paths
 
 SMALL = bool(os.environ.get("SMALL"))  # for tests: fewer steps
@@ -209,7 +209,8 @@ for number in range(1, STEPS):
     history.append(float(step(model, optimizer, *batch_at(number), rngs)))
 assert traces == [(size, 16, 16, 3)], "one program for all steps"
 
-predictions = np.asarray(evaluate(model, test_images)).argmax(axis=-1)
+probabilities = np.asarray(jax.nn.softmax(evaluate(model, test_images)))
+predictions = probabilities.argmax(axis=-1)
 accuracy = (predictions == test_labels).mean()
 print(
     f"loss {history[0]:.2f} -> {np.mean(history[-5:]):.2f}, {100 * accuracy:.1f} % of the test digits are right"
@@ -217,17 +218,22 @@ print(
 if not SMALL:
     assert accuracy > 0.9
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+worst = pictures.worst_mistakes(probabilities, test_labels, limit=6)
+sheet = pictures.mistakes_sheet(
+    [np.rint(127.5 * (test_images[index] + 1)).astype(np.uint8) for index in worst],
+    test_labels[worst],
+    probabilities[worst],
+    class_names=[str(digit) for digit in range(10)],
+    columns=3,
+    cell=128,
+)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 left.plot(history, color="#0072B2")
 left.set(xlabel="step", ylabel="cross entropy", title="training loss, by nnx.Optimizer")
 left.grid(alpha=0.3)
-wrong = np.flatnonzero(predictions != test_labels)[:5]
-shown = np.concatenate([wrong, np.setdiff1d(np.arange(10), wrong)])[:10]
-right.imshow(
-    np.concatenate([np.concatenate(test_images[row], axis=1) for row in shown.reshape(2, 5)]) / 2 + 0.5
-)
-right.set(xticks=[], yticks=[], title=" ".join(f"{predictions[n]}({test_labels[n]})" for n in shown))
-right.set_xlabel("read (and written), row by row; mistakes first")
+right.imshow(sheet)
+right.set_title("the surest mistakes among the test digits")
+right.set_axis_off()
 plt.show()
 
 # %% [markdown]

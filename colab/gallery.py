@@ -85,7 +85,7 @@ def train(name: str, runs: Path, *, full: bool) -> Path:
     return folder
 
 
-def segment_scenes(run: Path, *, count: int = SCENES) -> Segmented:
+def segment_scenes(run: Path) -> Segmented:
     """Segments test scenes by the network of a run."""
     path = run / "weights.safetensors"
     options = json.loads(read_metadata(path)["config"])["model"]
@@ -94,7 +94,7 @@ def segment_scenes(run: Path, *, count: int = SCENES) -> Segmented:
     loaded = zoo.load(options["name"], weights=path, **fields)
     data = SegmentationData(size=SIZE)
     scenes, _ = data.open_part("test")
-    records = [scenes[index] for index in range(count)]
+    records = [scenes[index] for index in range(SCENES)]
     normalise, rng = data.normalize(), np.random.default_rng(0)  # which draws nothing from it
     inputs = jnp.asarray(np.stack([normalise(record, rng)["image"] for record in records]))
     score = jax.jit(lambda variables, x: loaded.model.apply(variables, x, train=False))
@@ -103,7 +103,7 @@ def segment_scenes(run: Path, *, count: int = SCENES) -> Segmented:
 
 
 def scene_scores(found: Segmented) -> np.ndarray:
-    """Mean IoU of each scene, over the classes that occur in it."""
+    """Mean IoU of each scene, over the classes that its truth or its prediction has."""
     classes = len(DIGIT_SCENES_CLASSES)
     truths = np.stack([record["mask"] for record in found.records]).astype(np.int32)
     count = jax.jit(jax.vmap(lambda truth, seen: confusion_matrix(truth, seen, classes)))
