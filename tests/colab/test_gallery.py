@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -86,7 +87,7 @@ def test_pictures_are_drawn_from_finished_runs(runs, tmp_path, monkeypatch):
     def no_training(*_, **__):
         raise AssertionError("a finished run is not trained again")
 
-    monkeypatch.setattr(gallery.subprocess, "run", no_training)
+    monkeypatch.setattr(gallery, "subprocess", types.SimpleNamespace(run=no_training))
     out = tmp_path / "out"
     names = [*gallery.SCENE_PICTURES, "words", "nodes"]
     options = ["--runs", str(runs), "--out", str(out), "--only", *names]
