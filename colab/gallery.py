@@ -1,6 +1,6 @@
 """Makes the pictures of the README's gallery: what the library gives, from training runs to a file.
 
-    python colab/gallery.py                   # trains what it needs: about three minutes on two cores
+    python colab/gallery.py                   # trains what it needs: about four minutes on two cores
     python colab/gallery.py --full            # the segmentation network as long as its script does: eight
     python colab/gallery.py --only words nodes --out pictures
 

@@ -9,6 +9,8 @@ them that says nothing about itself: a room, function, class, method or constant
 of a record or of a network that no ``Attributes`` entry explains, an ``Args`` entry of no argument.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import importlib
@@ -20,12 +22,10 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
-import pdoc.doc
-from pdoc import render
-from pdoc.render_helpers import to_markdown_with_context
+if TYPE_CHECKING:  # what is checked needs no pdoc, only what is written
+    import pdoc.doc
 
 PACKAGE = Path(__file__).parents[1] / "jaxvision"
 
@@ -259,6 +259,10 @@ def write_reference(rooms: list[Room], out: Path) -> None:
       ValueError: if the folder holds something that is no reference.
     """
 
+    import jinja2
+    from pdoc import render
+    from pdoc.render_helpers import to_markdown_with_context
+
     @jinja2.pass_context
     def markdown(context: jinja2.runtime.Context, docstring: str) -> str:
         return to_markdown_with_context(context, to_markdown(docstring))
@@ -290,6 +294,8 @@ def _make_empty(out: Path) -> None:
 
 def _page(room: Room) -> pdoc.doc.Module:
     """What pdoc knows of a room, and what it cannot know: docstrings of constants from other modules."""
+    import pdoc.doc
+
     module: Any = importlib.import_module(room.name)
     words = [export.name.rpartition(".")[2] for export in room.exports]
     module.__all__ = words  # pdoc shows what is in it; our rooms say the same by "import x as x"
@@ -306,6 +312,8 @@ def _page(room: Room) -> pdoc.doc.Module:
 
 def _write_class(cls: pdoc.doc.Class, node: ast.ClassDef) -> None:
     """Shows fields in the constructor's signature alone, unless they have words of their own below them."""
+    import pdoc.doc
+
     fields = {}
     for item, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(item, ast.FunctionDef) and isinstance(

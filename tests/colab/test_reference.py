@@ -8,8 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytest.importorskip("pdoc", reason="only the extra dev has pdoc")
-
 
 def load_script(path: Path):
     spec = importlib.util.spec_from_file_location(f"colab_{path.stem}", path)
