@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 
 _ROOMS = frozenset(
     {
-        *("backbones", "core", "data", "export", "inspect", "layers", "losses", "metrics", "ops"),
-        *("optimizers", "pictures", "segmentation", "tasks", "training", "weights", "zoo"),
+        *("backbones", "core", "data", "export", "graph", "inspect", "layers", "losses", "metrics", "ops"),
+        *("optimizers", "pictures", "segmentation", "sequence", "tasks", "training", "weights", "zoo"),
     }
 )
 

@@ -90,7 +90,9 @@ def test_no_module_has_a_name_that_says_nothing(path):
     "path", [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE], ids=str
 )
 def test_package_files_only_re_export(path):
-    for node in ast.parse(path.read_text()).body:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), f"{path}: says nothing about what is in the room"
+    for node in tree.body[1:]:
         assert isinstance(node, ast.ImportFrom), f"{path}: line {node.lineno} is no re-export"
         assert all(alias.asname == alias.name for alias in node.names)
 

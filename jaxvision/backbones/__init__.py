@@ -1,3 +1,5 @@
+"""Networks from images to features, one file a family, and the classifiers on them."""
+
 from jaxvision.backbones.c3d import C3D as C3D
 from jaxvision.backbones.c3d import C3D_VARIANTS as C3D_VARIANTS
 from jaxvision.backbones.c3d import C3DClassifier as C3DClassifier

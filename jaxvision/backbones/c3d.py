@@ -14,10 +14,10 @@ from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import Conv
 from jaxvision.ops import adaptive_average_pool, max_pool
 
-# Tran et al. 2015, section 3.3 and figure 3.
 C3D_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"c3d": {"convolutions": (1, 1, 2, 2, 2), "features": (64, 128, 256, 512, 512)}}
 )
+"""Fields of :func:`c3d` by name. Tran et al. 2015, section 3.3 and figure 3."""
 
 
 class C3D(nn.Module):

@@ -11,8 +11,6 @@ from jax.typing import DTypeLike
 from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BasicBlock, BatchNorm, Conv, he_normal_fan_in
 
-# He et al. 2016, section 4.2 and table 6: 6 n + 2 layers, n = 3, 5, 7, 9 and 18 blocks a stage. The shortcuts
-# are of option A in all of them.
 CIFAR_RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "cifar_resnet20": {"blocks": (3, 3, 3)},
@@ -22,6 +20,11 @@ CIFAR_RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "cifar_resnet110": {"blocks": (18, 18, 18)},
     }
 )
+"""Fields of :func:`cifar_resnet` by name.
+
+He et al. 2016, section 4.2 and table 6: 6 n + 2 layers, n = 3, 5, 7, 9 and 18 blocks a stage. The shortcuts
+are of option A in all of them.
+"""
 
 
 class CifarResNet(nn.Module):

@@ -13,14 +13,17 @@ from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, DarknetBlock
 from jaxvision.ops import leaky_relu, max_pool
 
-# Darknet-19: YOLO9000, table 6; Darknet-53: YOLOv3, table 1. "blocks" counts the pairs of a 1x1 and a 3x3
-# convolution behind the 3x3 one that opens each stage.
 DARKNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "darknet19": {"blocks": (0, 1, 1, 2, 2), "residual": False},
         "darknet53": {"blocks": (1, 2, 8, 8, 4)},
     }
 )
+"""Fields of :func:`darknet` by name.
+
+Darknet-19: YOLO9000, table 6; Darknet-53: YOLOv3, table 1. "blocks" counts the pairs of a 1x1 and a 3x3
+convolution behind the 3x3 one that opens each stage.
+"""
 
 
 class Darknet(nn.Module):

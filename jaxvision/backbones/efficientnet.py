@@ -42,10 +42,13 @@ def _variants() -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType(table)
 
 
-# "efficientnet_b0" to "b7" are torchvision's. The names with "tf_" are timm's, for weights ported from the
-# authors' TensorFlow code: that padding, and 1e-3 in the normalisation. Lite0 to Lite4 have B0's to B4's
-# scales (the authors' efficientnet/lite, README), but no squeeze-and-excitation and ReLU6 for SiLU.
 EFFICIENTNET_VARIANTS: Mapping[str, Mapping[str, Any]] = _variants()
+"""Fields of :func:`efficientnet` by name.
+
+"efficientnet_b0" to "b7" are torchvision's. The names with "tf_" are timm's, for weights ported from the
+authors' TensorFlow code: that padding, and 1e-3 in the normalisation. Lite0 to Lite4 have B0's to B4's scales
+(the authors' efficientnet/lite, README), but no squeeze-and-excitation and ReLU6 for SiLU.
+"""
 
 
 class EfficientNet(MobileBackbone):

@@ -27,10 +27,6 @@ _BLOCKS = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )
-# "googlenet" is torchvision's: batch normalisation, which the paper predates, 3x3 kernels in the branch of
-# 5x5, a mistake that its published weights were trained with, and a last max pooling of 2x2.
-# "googlenet_paper" is the paper's; it gives no initialisation, and Caffe's model of it starts from variance
-# 1 / fan-in ("xavier").
 GOOGLENET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "googlenet": {},
@@ -43,6 +39,12 @@ GOOGLENET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Fields of :func:`googlenet` by name.
+
+"googlenet" is torchvision's: batch normalisation, which the paper predates, 3x3 kernels in the branch of 5x5,
+a mistake that its published weights were trained with, and a last max pooling of 2x2. "googlenet_paper" is
+the paper's; it gives no initialisation, and Caffe's model of it starts from variance 1 / fan-in ("xavier").
+"""
 
 
 class GoogLeNet(nn.Module):

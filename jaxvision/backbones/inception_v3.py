@@ -132,6 +132,7 @@ _BLOCKS: Mapping[str, _Block] = MappingProxyType(
 )
 _TAPS = {"5d": "c3", "6e": "c4", "7c": "c5"}
 INCEPTION_V3_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"inception_v3": {}})
+"""Fields of :func:`inception_v3` by name; the one there is has none."""
 
 
 class InceptionV3(nn.Module):

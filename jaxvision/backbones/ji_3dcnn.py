@@ -14,9 +14,6 @@ from jaxvision.core import check_floating, find_variant
 from jaxvision.layers import Conv, lecun_normal
 from jaxvision.ops import average_pool, hardwired_channels
 
-# Ji et al. 2013: section 2.2 and figure 3 (7 frames of 60x40, actions of TRECVID), and the experiment on KTH
-# (9 frames, "80x60", kernels "9x7", "7x7" and "6x4", subsampling 3x3). KTH's frames are wider than high, so
-# its sizes are read as width by height. Its kernels' extent in time is not stated; 3 is the other net's.
 JI_3DCNN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "ji_3dcnn": {},
@@ -29,6 +26,12 @@ JI_3DCNN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Fields of :func:`ji_3dcnn` by name.
+
+Ji et al. 2013: section 2.2 and figure 3 (7 frames of 60x40, actions of TRECVID), and the experiment on KTH (9
+frames, "80x60", kernels "9x7", "7x7" and "6x4", subsampling 3x3). KTH's frames are wider than high, so its
+sizes are read as width by height. Its kernels' extent in time is not stated; 3 is the other net's.
+"""
 
 
 class Ji3DCNN(nn.Module):

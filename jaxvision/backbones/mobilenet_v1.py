@@ -14,7 +14,6 @@ from jaxvision.ops.windows import Padding
 # Howard et al. 2017, table 1, grouped by resolution: expansion (none), kernel, stride, channels and blocks.
 _LAYOUT = ((1, 3, 1, 64, 1), (1, 3, 2, 128, 2), (1, 3, 2, 256, 2), (1, 3, 2, 512, 6), (1, 3, 2, 1024, 2))
 
-# Width multipliers of the paper's table 6, and timm's 1.25; the names are timm's.
 MOBILENET_V1_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mobilenetv1_025": {"width": 0.25},
@@ -24,6 +23,10 @@ MOBILENET_V1_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mobilenetv1_125": {"width": 1.25},
     }
 )
+"""Fields of :func:`mobilenet_v1` by name.
+
+Width multipliers of the paper's table 6, and timm's 1.25; the names are timm's.
+"""
 
 
 class MobileNetV1(MobileBackbone):

@@ -19,8 +19,6 @@ _LAYOUT = (
     (6, 3, 1, 320, 1),
 )
 
-# "mobilenet_v2" is torchvision's, the others are timm's: the widths of section 6.1.2 (0.35 to 1.4), and two
-# networks that are deeper as well.
 MOBILENET_V2_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mobilenet_v2": {"width": 1.0},
@@ -33,6 +31,11 @@ MOBILENET_V2_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mobilenetv2_140": {"width": 1.4},
     }
 )
+"""Fields of :func:`mobilenet_v2` by name.
+
+"mobilenet_v2" is torchvision's, the others are timm's: the widths of section 6.1.2 (0.35 to 1.4), and two
+networks that are deeper as well.
+"""
 
 
 class MobileNetV2(MobileBackbone):

@@ -37,13 +37,13 @@ _SMALL: tuple[tuple[Row, ...], ...] = (
     ((5, 288, 96, True, True, 2), (5, 576, 96, True, True, 1), (5, 576, 96, True, True, 1)),
 )
 
-# Howard et al. 2019, tables 1 and 2; the names are torchvision's.
 MOBILENET_V3_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mobilenet_v3_large": {"layout": _LARGE, "hidden_features": 1280},
         "mobilenet_v3_small": {"layout": _SMALL, "hidden_features": 1024},
     }
 )
+"""Fields of :func:`mobilenet_v3` by name. Howard et al. 2019, tables 1 and 2; the names are torchvision's."""
 
 
 class MobileNetV3(MobileBackbone):

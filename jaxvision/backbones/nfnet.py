@@ -21,9 +21,6 @@ GELU_GAIN = 1.7015043497085571
 _F0, _F1, _F2, _F3 = (1, 2, 6, 3), (2, 4, 12, 6), (3, 6, 18, 9), (4, 8, 24, 12)
 _TIMM = MappingProxyType({"gain_in_conv": True, "same_padding": False, "use_skip_gain": False})
 
-# Brock et al. 2021, table 1 (depths) and section 5 (widths). dm_nfnet_* are the paper's; nfnet_* are a
-# form of timm's: the factors of the activations inside the kernels, torch's padding, no skip gains. The names
-# are timm's.
 NFNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "dm_nfnet_f0": {"blocks": _F0},
@@ -36,6 +33,12 @@ NFNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "nfnet_f3": {"blocks": _F3, **_TIMM},
     }
 )
+"""Fields of :func:`nfnet` by name.
+
+Brock et al. 2021, table 1 (depths) and section 5 (widths). dm_nfnet_* are the paper's; nfnet_* are a form of
+timm's: the factors of the activations inside the kernels, torch's padding, no skip gains. The names are
+timm's.
+"""
 
 
 class NFNetRecipe(NamedTuple):
@@ -54,7 +57,6 @@ class NFNetRecipe(NamedTuple):
     drop_path_rate: float = 0.25
 
 
-# Brock et al. 2021, table 1; the rate of stochastic depth is that of its code's experiment.
 NFNET_RECIPES: Mapping[str, NFNetRecipe] = MappingProxyType(
     {
         "f0": NFNetRecipe(192, 256, 0.2),
@@ -63,6 +65,10 @@ NFNET_RECIPES: Mapping[str, NFNetRecipe] = MappingProxyType(
         "f3": NFNetRecipe(320, 416, 0.4),
     }
 )
+"""What each network is trained and tested with.
+
+Brock et al. 2021, table 1; the rate of stochastic depth is that of its code's experiment.
+"""
 
 
 class NFBlock(nn.Module):

@@ -35,9 +35,6 @@ class NINStage(NamedTuple):
     dropout: bool = False
 
 
-# The paper gives the scheme (section 3.1, figure 2) and no sizes: these are the two Caffe models that its
-# authors published. The layer that gives one map a class is the head's, so "nin" ends in two layers of 1024
-# and "nin_cifar10" in two of 192.
 NIN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "nin": {
@@ -57,6 +54,12 @@ NIN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Fields of :func:`nin` by name.
+
+The paper gives the scheme (section 3.1, figure 2) and no sizes: these are the two Caffe models that its
+authors published. The layer that gives one map a class is the head's, so "nin" ends in two layers of 1024 and
+"nin_cifar10" in two of 192.
+"""
 
 
 class NIN(nn.Module):

@@ -46,15 +46,18 @@ def _excited(name: str) -> Mapping[str, Any]:
     return {**_PLAIN_VARIANTS[name], "attention": squeeze, "zero_init_residual": True}
 
 
-# Hu et al. 2018, table 1, as timm names and builds them. Its legacy_seresnet50 and the like, ported from the
-# authors' Caffe nets, have the stride in the first 1x1 convolution and are others; so are those with a letter
-# behind the depth (seresnet152d), whose stem is deeper.
 RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         **_PLAIN_VARIANTS,
         **{f"se{name}": _excited(name) for name in _PLAIN_VARIANTS if not name.startswith("wide")},
     }
 )
+"""Fields of :func:`resnet` by name: ResNet, ResNeXt, Wide ResNet, SE-ResNet.
+
+Hu et al. 2018, table 1, as timm names and builds them. Its legacy_seresnet50 and the like, ported from the
+authors' Caffe nets, have the stride in the first 1x1 convolution and are others; so are those with a letter
+behind the depth (seresnet152d), whose stem is deeper.
+"""
 
 
 class ResNet(nn.Module):

@@ -12,8 +12,6 @@ from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
 from jaxvision.ops import max_pool, max_pool_with_indices
 
-# Table 1 of the paper, columns A, B, D and E; "_bn" adds a batch normalisation after each convolution,
-# as torchvision publishes it (the paper predates it).
 VGG_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "vgg11": {"convolutions": (1, 1, 2, 2, 2)},
@@ -26,6 +24,11 @@ VGG_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "vgg19_bn": {"convolutions": (2, 2, 4, 4, 4), "use_norm": True},
     }
 )
+"""Fields of :func:`vgg` by name.
+
+Table 1 of the paper, columns A, B, D and E; "_bn" adds a batch normalisation after each convolution, as
+torchvision publishes it (the paper predates it).
+"""
 
 
 class VGG(nn.Module):

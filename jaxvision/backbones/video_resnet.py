@@ -11,8 +11,6 @@ from jax.typing import DTypeLike
 from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
 
-# Tran et al. 2018, figure 1 and table 1; the names are torchvision's. MC3 is 2-D from the paper's third group
-# of convolutions on, of which the stem is the first.
 VIDEO_RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "r3d_18": {"convolutions": ("3d", "3d", "3d", "3d")},
@@ -20,6 +18,11 @@ VIDEO_RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "r2plus1d_18": {"convolutions": ("2+1d", "2+1d", "2+1d", "2+1d"), "stem_middle_features": 45},
     }
 )
+"""Fields of :func:`video_resnet` by name.
+
+Tran et al. 2018, figure 1 and table 1; the names are torchvision's. MC3 is 2-D from the paper's third group
+of convolutions on, of which the stem is the first.
+"""
 _KINDS = ("3d", "2d", "2+1d")
 
 

@@ -25,9 +25,6 @@ def _row(patch_size: int, features: int, depth: int, num_heads: int) -> Mapping[
     }
 
 
-# Base, Large and Huge: Dosovitskiy et al. 2021, table 1. Tiny and Small: Touvron et al. 2021, *Training
-# data-efficient image transformers*, table 1. vit_b_16 to vit_h_14 are torchvision's names, the others timm's
-# (vit_base_patch16_224 is vit_b_16 with other published weights).
 VIT_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "vit_tiny_patch16_224": _row(16, 192, 12, 3),
@@ -40,6 +37,12 @@ VIT_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "vit_h_14": _row(14, 1280, 32, 16),
     }
 )
+"""Fields of :func:`vit` by name.
+
+Base, Large and Huge: Dosovitskiy et al. 2021, table 1. Tiny and Small: Touvron et al. 2021, *Training
+data-efficient image transformers*, table 1. vit_b_16 to vit_h_14 are torchvision's names, the others timm's
+(vit_base_patch16_224 is vit_b_16 with other published weights).
+"""
 
 
 class ViT(nn.Module):

@@ -12,8 +12,11 @@ from jaxvision.core import check_floating, check_layout, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, SeparableConv, he_normal_fan_out
 from jaxvision.ops import max_pool
 
-# Figure 5 of the paper; the name is timm's, for the weights in the layout of Cadene's PyTorch port.
 XCEPTION_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"legacy_xception": {}})
+"""Fields of :func:`xception` by name.
+
+Figure 5 of the paper; the name is timm's, for the weights in the layout of Cadene's PyTorch port.
+"""
 
 
 class XceptionBlock(nn.Module):

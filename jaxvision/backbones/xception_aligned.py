@@ -25,6 +25,7 @@ ALIGNED_XCEPTION_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Fields of :func:`aligned_xception` by name."""
 # What torch.nn.Conv2d starts from, uniform of +-1 / sqrt(fan-in).
 _INIT = he_uniform(negative_slope=5**0.5)
 _NORM = functools.partial(BatchNorm, epsilon=1e-3)

@@ -1,3 +1,5 @@
+"""What every room builds on: checks of shapes, trees by path, graphs, masks, files."""
+
 from jaxvision.core.checks import check_floating as check_floating
 from jaxvision.core.checks import check_integer as check_integer
 from jaxvision.core.checks import check_layout as check_layout

@@ -1,3 +1,5 @@
+"""Data on the host, in numpy: formats, transforms, vocabularies, graphs, batches with a position."""
+
 from jaxvision.data.ade20k import ADE20K_CLASSES as ADE20K_CLASSES
 from jaxvision.data.ade20k import ADE20KFolder as ADE20KFolder
 from jaxvision.data.array_batches import ArrayBatches as ArrayBatches

@@ -12,6 +12,7 @@ from jaxvision.data.segmentation_folders import SegmentationFolder
 __all__ = ["CocoKind", "open_coco"]
 
 CocoKind = Literal["panoptic", "stuffthing", "instances", "stuff"]
+"""Annotations of COCO: panoptic, maps of things and stuff, things as instances, or stuff alone."""
 _KINDS: tuple[CocoKind, ...] = ("panoptic", "stuffthing", "instances", "stuff")
 
 

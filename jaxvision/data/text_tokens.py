@@ -54,6 +54,7 @@ def tokenize_characters(text: str) -> list[str]:
 TOKENIZERS: Mapping[str, Tokenizer] = MappingProxyType(
     {"words": tokenize_words, "whitespace": tokenize_whitespace, "characters": tokenize_characters}
 )
+"""The tokenizers by name."""
 
 
 def create_tokenizer(name: str) -> Tokenizer:

@@ -38,7 +38,11 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """Resizes to ``size`` (H, W): the image bilinearly with antialiasing, the mask by nearest neighbour."""
+    """Resizes: the image bilinearly with antialiasing, the mask by nearest neighbour.
+
+    Attributes:
+      size: (H, W) of the result.
+    """
 
     size: tuple[int, int]
 
@@ -49,7 +53,11 @@ class Resize:
 
 @dataclasses.dataclass(frozen=True)
 class RandomHorizontalFlip:
-    """Mirrors left and right with the given probability."""
+    """Mirrors left and right by chance.
+
+    Attributes:
+      probability: of mirroring.
+    """
 
     _: dataclasses.KW_ONLY
     probability: float = 0.5
@@ -63,7 +71,12 @@ class RandomHorizontalFlip:
 
 @dataclasses.dataclass(frozen=True)
 class RandomScale:
-    """Resizes both sides by one factor drawn uniformly from ``least`` to ``greatest``."""
+    """Resizes both sides by one factor, drawn uniformly.
+
+    Attributes:
+      least: factor.
+      greatest: factor.
+    """
 
     _: dataclasses.KW_ONLY
     least: float = 0.5
@@ -88,6 +101,11 @@ class ColourJitter:
 
     The factors blend the image with black, with its mean luma, and with its own luma (ITU-R BT.601). The
     order is fixed; results are clipped to 0..255 once, at the end.
+
+    Attributes:
+      brightness: x of the brightness, 0..1; 0 for no change.
+      contrast: x of the contrast, likewise.
+      saturation: x of the saturation, likewise.
     """
 
     _: dataclasses.KW_ONLY
@@ -115,7 +133,12 @@ class ColourJitter:
 
 @dataclasses.dataclass(frozen=True)
 class Normalize:
-    """uint8 0..255 -> float32: ``(image / 255 - mean) / std`` for each channel. The last step."""
+    """uint8 0..255 -> float32: ``(image / 255 - mean) / std`` for each channel. The last step.
+
+    Attributes:
+      mean: of each channel (RGB), 0..1.
+      std: standard deviation of each channel, likewise.
+    """
 
     _: dataclasses.KW_ONLY
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -135,7 +158,11 @@ class Normalize:
 
 @dataclasses.dataclass(frozen=True)
 class Compose:
-    """Applies transforms in order, all with one generator."""
+    """Applies transforms in order, all with one generator.
+
+    Attributes:
+      steps: the transforms.
+    """
 
     steps: tuple[Transform, ...]
 

@@ -13,8 +13,11 @@ from jaxvision.data.text_files import read_text
 __all__ = ["END", "PADDING", "UNKNOWN", "Vocabulary", "check_same_vocabulary"]
 
 UNKNOWN = "<unk>"
+"""The token that stands for all that are not in a vocabulary."""
 END = "<eos>"
+"""The token at the end of a line or sentence."""
 PADDING = "<pad>"
+"""The token of places without a word."""
 
 # A token may be any text, a line end or a tab among characters too: the file has one token a line.
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))

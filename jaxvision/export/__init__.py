@@ -1,3 +1,5 @@
+"""A network as one file: StableHLO for CPU, CUDA and TPU, or ONNX."""
+
 from jaxvision.export.native import native_formulation as native_formulation
 from jaxvision.export.onnx_file import export_onnx as export_onnx
 from jaxvision.export.stablehlo import PLATFORMS as PLATFORMS

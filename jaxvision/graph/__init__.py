@@ -1,3 +1,5 @@
+"""Networks of graphs, random walks, and vectors of nodes."""
+
 from jaxvision.graph.edge_features import EDGE_OPERATORS as EDGE_OPERATORS
 from jaxvision.graph.edge_features import edge_features as edge_features
 from jaxvision.graph.hops_and_mixtures import DCNN as DCNN

@@ -47,6 +47,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Networks of the papers: fields of :func:`graph_network` by name."""
 
 
 def graph_network(variant: str, **overrides: Any) -> nn.Module:

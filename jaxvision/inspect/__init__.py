@@ -1,3 +1,5 @@
+"""What is in a network: its table of layers, receptive fields, feature maps, Grad-CAM."""
+
 from jaxvision.inspect.attribution import CAM_METHODS as CAM_METHODS
 from jaxvision.inspect.attribution import grad_cam as grad_cam
 from jaxvision.inspect.attribution import saliency as saliency

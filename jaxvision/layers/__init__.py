@@ -1,3 +1,5 @@
+"""Linen modules that more than one network has use for."""
+
 from jaxvision.layers.activations import Maxout as Maxout
 from jaxvision.layers.activations import PReLU as PReLU
 from jaxvision.layers.attention import MLPBlock as MLPBlock

@@ -1,3 +1,5 @@
+"""Losses, unreduced: pure functions of float32 logits."""
+
 from jaxvision.core import expand_where as expand_where
 from jaxvision.losses.boundary import boundary_loss as boundary_loss
 from jaxvision.losses.class_weights import effective_number_weights as effective_number_weights

@@ -1,3 +1,5 @@
+"""Counts that add up over batches, devices and hosts, and the scores of them."""
+
 from jaxvision.metrics.boundary import boundary_counts as boundary_counts
 from jaxvision.metrics.boundary import boundary_iou as boundary_iou
 from jaxvision.metrics.boundary import mean_boundary_iou as mean_boundary_iou

@@ -1,3 +1,5 @@
+"""Pure functions of arrays, without parameters: PyTorch's numbers wherever PyTorch has the function."""
+
 from jaxvision.ops.activations import celu as celu
 from jaxvision.ops.activations import elu as elu
 from jaxvision.ops.activations import gelu as gelu

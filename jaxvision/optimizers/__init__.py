@@ -1,3 +1,5 @@
+"""Recipes equal to ``torch.optim``, schedules, clipping, freezing, averages: Optax transformations."""
+
 from jaxvision.optimizers.average import EmaState as EmaState
 from jaxvision.optimizers.average import ema_params as ema_params
 from jaxvision.optimizers.average import track_average as track_average

@@ -15,7 +15,12 @@ import optax
 
 
 class EmaState(NamedTuple):
-    """Updates done so far (int32 []) and the averaged parameters (float32, the parameters' structure)."""
+    """State of :func:`track_average`.
+
+    Attributes:
+      step: int32 []: updates done so far.
+      average: the averaged parameters, float32, of the parameters' structure.
+    """
 
     step: jax.Array
     average: Any

@@ -197,6 +197,7 @@ RECIPES: Mapping[str, Callable[..., optax.GradientTransformation]] = MappingProx
         "adam_then_sgd": adam_then_sgd,
     }
 )
+"""The recipes by name, for :func:`create`."""
 
 
 def create(name: str, learning_rate: LearningRate, **options: Any) -> optax.GradientTransformation:

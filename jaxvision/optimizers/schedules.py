@@ -123,6 +123,7 @@ SCHEDULES: Mapping[str, Callable[..., optax.Schedule]] = MappingProxyType(
         "cosine": cosine_schedule,
     }
 )
+"""The schedules by name, for :func:`create_schedule`."""
 
 
 def create_schedule(name: str, learning_rate: float, **options: Any) -> optax.Schedule:

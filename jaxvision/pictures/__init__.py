@@ -1,3 +1,5 @@
+"""Pictures of what is predicted and learned: sheets, overlays, maps and curves."""
+
 from jaxvision.pictures.classification import confusion_picture as confusion_picture
 from jaxvision.pictures.classification import reliability_picture as reliability_picture
 from jaxvision.pictures.curves import plot_curves as plot_curves

@@ -1,3 +1,5 @@
+"""Networks that give one score a class and pixel, and how large images go through them."""
+
 from jaxvision.segmentation.any_size import bucket_of as bucket_of
 from jaxvision.segmentation.any_size import score_any_size as score_any_size
 from jaxvision.segmentation.any_size import score_same_size as score_same_size

@@ -1,3 +1,5 @@
+"""Networks of text and of sequences, and vectors of words."""
+
 from jaxvision.sequence.crnn import CRNN as CRNN
 from jaxvision.sequence.crnn import CRNN_VARIANTS as CRNN_VARIANTS
 from jaxvision.sequence.crnn import crnn as crnn

@@ -16,7 +16,6 @@ from jaxvision.ops import max_pool
 HEIGHT = 32
 """Height of the images in pixels, from which the convolutions leave one row."""
 
-# Table 1 of the paper; the small one is ours, for strings of digits on a CPU.
 CRNN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "crnn": {"features": (64, 128, 256, 256, 512, 512, 512), "hidden": 256},
@@ -28,6 +27,10 @@ CRNN_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+"""Fields of :func:`crnn` by name.
+
+Table 1 of the paper; the small one is ours, for strings of digits on a CPU.
+"""
 
 _POOLS = {1: (2, 2), 2: (2, 2), 4: (2, 1), 6: (2, 1)}  # (height, width) behind convolutions 1, 2, 4 and 6
 

@@ -1,3 +1,5 @@
+"""Where networks meet losses, scores and data: what the scripts under ``train/`` are made of."""
+
 from jaxvision.tasks.classification import ClassificationLoss as ClassificationLoss
 from jaxvision.tasks.classification import classification_rows as classification_rows
 from jaxvision.tasks.classification import classification_scores as classification_scores

@@ -63,7 +63,7 @@ def write_word_report(
         write_word_vectors(folder / "vectors.bin", words, vectors, format="binary")
     write_table(folder / "neighbours.csv", rows)
     shown = telling[: options.map_words]
-    points = principal_plane(vectors[shown]) if options.map == "pca" else _tsne(vectors[shown])
+    points = principal_plane(_unit(vectors[shown])) if options.map == "pca" else _tsne(vectors[shown])
     title = f"{len(shown)} words by {'principal components' if options.map == 'pca' else 't-SNE'}"
     plot_word_map(folder / "map.png", [words[index] for index in shown], points, title=title)
     write_scores(folder / "scores.json", found)
@@ -170,10 +170,14 @@ def _joined(row: Mapping[str, Any]) -> str:
 def _tsne(vectors: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    perplexity = min(30.0, max((len(unit) - 1) / 3, 1.0))
-    points: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
+    perplexity = min(30.0, max((len(vectors) - 1) / 3, 1.0))
+    points: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(_unit(vectors))
     return points
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Directions alone, which cosines compare: a few long vectors would fill the map."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _curves(folder: Path) -> None:

@@ -1,3 +1,5 @@
+"""One training step and one loop for every task, on one device or on many."""
+
 from jaxvision.training.allocator import keep_freed_memory as keep_freed_memory
 from jaxvision.training.checkpoint import Checkpoint as Checkpoint
 from jaxvision.training.checkpoint import CheckpointError as CheckpointError

@@ -14,6 +14,7 @@ from jaxvision.core import map_paths
 from jaxvision.training.sharding import ShardRule, shard_spec
 
 DATA_AXIS = "data"
+"""Name of the axis of devices that a batch is split over."""
 LEAST_SHARDED = 4096  # numbers; a smaller array is kept whole: to send it costs more than to hold it
 
 
@@ -69,6 +70,10 @@ class JitPlacement:
     """``jit`` over a mesh: the batch is sharded, the compiler adds the communication.
 
     The program is that of one device on the whole batch, so BatchNorm statistics are global by themselves.
+
+    Attributes:
+      mesh: of one axis, :data:`DATA_AXIS`.
+      axis_name: None, for the program sees no device.
     """
 
     mesh: Mesh
@@ -226,7 +231,12 @@ class _PartedStep:
 
 @dataclasses.dataclass(frozen=True)
 class PmapPlacement:
-    """``pmap``: one program a device; the step itself sums over :data:`DATA_AXIS`."""
+    """``pmap``: one program a device; the step itself sums over the axis of the devices.
+
+    Attributes:
+      devices: mapped over.
+      axis_name: of their axis inside of the step.
+    """
 
     devices: tuple[jax.Device, ...]
     axis_name: str = DATA_AXIS

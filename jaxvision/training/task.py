@@ -8,7 +8,9 @@ import jax
 from jaxvision.core import Term
 
 Batch: TypeAlias = Mapping[str, Any]
+"""Arrays by name; the first axis of each is N."""
 Variables: TypeAlias = Mapping[str, Any]
+"""The collections of a network: ``params`` and the others, by name."""
 
 
 class Task(NamedTuple):

@@ -1,3 +1,5 @@
+"""Published weights as variables and back: files, names, layouts."""
+
 from jaxvision.weights.c3d import c3d_classifier_rules as c3d_classifier_rules
 from jaxvision.weights.cifar_resnet import cifar_resnet_classifier_rules as cifar_resnet_classifier_rules
 from jaxvision.weights.convert import BOOKKEEPING as BOOKKEEPING

@@ -49,8 +49,6 @@ def _class_and_grid(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return table[0, :1], table[0, 1:].reshape(side, side, channels)
 
 
-# PyTorch's layout -> ours. Every entry takes (weight, spatial); O and I are output and input channels. Those
-# that return a tuple are for rules with as many paths.
 LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple[np.ndarray, ...]]] = {
     "identity": lambda weight, spatial: weight,
     "conv": lambda weight, spatial: weight.transpose(2, 3, 1, 0),  # OIHW -> HWIO
@@ -69,9 +67,14 @@ LAYOUTS: Mapping[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray | tuple
     "packed_bias": lambda weight, spatial: tuple(np.split(weight, 3)),
     "class_and_grid_positions": lambda weight, spatial: _class_and_grid(weight),
 }
+"""What a :class:`Rule` can do to an array, by name: PyTorch's layout to ours.
 
-# Counters that PyTorch saves beside the weights and that no forward pass reads.
+Every entry takes (weight, spatial); O and I are output and input channels. Those
+that return a tuple are for rules with as many paths.
+"""
+
 BOOKKEEPING = (r"(.*\.)?num_batches_tracked",)
+"""Patterns of the keys of counters that PyTorch saves beside the weights and that no forward pass reads."""
 
 
 def convert(

@@ -3,8 +3,8 @@
 from jaxvision.weights.blocks import conv_norm_rules, linear_rules
 from jaxvision.weights.convert import Rule
 
-# Keys of heads that only training uses: a network built without them has no place for these.
 AUX_HEADS = (r"aux[12]\..*", r"AuxLogits\..*")
+"""Patterns of the keys of heads that only training uses: a network without them has no place for these."""
 
 
 def googlenet_backbone_rules(*, module: str = "/backbone") -> tuple[Rule, ...]:

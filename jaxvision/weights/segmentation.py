@@ -7,8 +7,8 @@ from jaxvision.weights.convert import Rule
 from jaxvision.weights.mobilenet import Parts, mobilenet_v3_backbone_rules
 from jaxvision.weights.resnet import resnet_backbone_rules
 
-# Keys of a head that only training uses: a network built without it has no place for them.
 AUX_CLASSIFIER = (r"aux_classifier\..*",)
+"""Patterns of the keys of a head that only training uses: a network without it has no place for them."""
 
 
 def fcn_resnet_rules() -> tuple[Rule, ...]:

@@ -1,3 +1,5 @@
+"""Every network by name, with its published weights."""
+
 from jaxvision.zoo.entry import Entry as Entry
 from jaxvision.zoo.loading import Pretrained as Pretrained
 from jaxvision.zoo.loading import export_state_dict as export_state_dict

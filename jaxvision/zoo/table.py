@@ -33,6 +33,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         **segmentation_context.ENTRIES,
     }
 )
+"""How each network is built, where it is from, and what its published weights are called, by name."""
 
 
 def names() -> list[str]:

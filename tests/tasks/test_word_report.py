@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 
 from jaxvision.data import Vocabulary
 from jaxvision.sequence import WordSpace
-from jaxvision.tasks import WordReportOptions
+from jaxvision.tasks import WordReportOptions, word_report
 from jaxvision.tasks.word_report import (
     document_names,
     evaluate_words,
@@ -73,6 +73,18 @@ def test_a_report_leaves_vectors_tables_and_a_map(space, tmp_path, capsys):
     assert rows[0]["neighbour1"] == space.nearest("w0", k=1)[0][0]
     assert (tmp_path / "map.png").exists() and not (tmp_path / "curves.png").exists()
     assert "w0" in capsys.readouterr().out
+
+
+def test_the_map_is_of_directions_so_that_a_long_vector_does_not_fill_it(space, tmp_path, monkeypatch):
+    maps = []
+    monkeypatch.setattr(word_report, "plot_word_map", lambda path, words, points, title: maps.append(points))
+    longer = WordSpace(
+        space.vocabulary, np.asarray(space.vectors) * np.r_[100.0, np.ones(9)].astype(np.float32)[:, None]
+    )
+    for one in (space, longer):
+        write_word_report(tmp_path, one, WordReportOptions(neighbours=2), subsample=None, scores={})
+    np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
+    assert np.ptp(maps[0], axis=0).min() > 0.1
 
 
 @pytest.mark.slow
