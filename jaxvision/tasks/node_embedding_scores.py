@@ -159,8 +159,9 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
       rng: chooses edges and others.
 
     Raises:
-      ValueError: if the share is out of its range, an edge stands one way only, or so many edges cannot be
-        taken out: the others are what holds the graph together.
+      ValueError: if the share is out of its range, an edge stands one way only, fewer than 2 edges would be
+        held out (to fit a classifier of pairs and to score it), or so many cannot be taken out: the others
+        are what holds the graph together.
 
     References:
       Grover and Leskovec 2016, section 4.4: half of the edges, the rest connected, as many pairs without.
@@ -182,7 +183,12 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
     low, high = np.sort(np.stack([forest.row, forest.col]), axis=0)
     free = pairs[~np.isin(edge_keys(pairs[:, 0], pairs[:, 1], size), edge_keys(low, high, size))]
     count = round(share * len(pairs))
-    if not 1 <= count <= len(free):
+    if count < 2:  # a classifier of pairs is fitted to half of them, and scored on half
+        raise ValueError(
+            f"edges to hold out: {count} of {len(pairs)}, expected 2 or more, one to fit a classifier and one to "
+            "score it; raise the share, or take a larger graph"
+        )
+    if count > len(free):
         raise ValueError(
             f"edges to hold out: {count} of {len(pairs)}, but {len(free)} can be spared before the graph "
             "falls apart; lower the share"
