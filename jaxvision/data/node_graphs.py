@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxvision.core import name_some
 from jaxvision.data.classification_sources import check_class_names
-from jaxvision.data.graph_edits import coalesce, remove_self_loops, symmetrise
+from jaxvision.data.graph_edits import remove_self_loops, symmetrise
 from jaxvision.data.graphs import HostGraph, check_host_graph, make_graph
 
 __all__ = ["NodeGraph", "block_model", "karate_club", "read_planetoid"]
@@ -296,7 +296,7 @@ def block_model(
     pairs: Any = np.concatenate(parts, axis=1)
     means = rng.normal(size=(len(sizes), num_features))
     features = means[labels] + noise * rng.normal(size=(len(labels), num_features))
-    graph = coalesce(symmetrise(make_graph(pairs[0], pairs[1], nodes=features)))
+    graph = symmetrise(make_graph(pairs[0], pairs[1], nodes=features))
     train, val = np.zeros((2, len(labels)), bool)
     for block, size in enumerate(sizes):
         members = starts[block] + rng.permutation(size)

@@ -197,10 +197,22 @@ def test_a_graph_that_cannot_be_opened_is_named(options, message):
     [
         (NodeEmbeddingModel, {"p": 0.0}, "--model: p: got 0.0"),
         (NodeEmbeddingModel, {"q": -2.0}, "--model: q: got -2.0"),
-        (NodeEmbeddingModel, {"p": 4.0}, r"--model.p 4.0: .*deepwalk does not read it.* --model.method node2v"),
-        (NodeEmbeddingModel, {"method": "struc2vec", "q": 0.5}, "--model.q 0.5: --model.method struc2vec does"),
+        (
+            NodeEmbeddingModel,
+            {"p": 4.0},
+            r"--model.p 4.0: .*deepwalk does not read it.* --model.method node2v",
+        ),
+        (
+            NodeEmbeddingModel,
+            {"method": "struc2vec", "q": 0.5},
+            "--model.q 0.5: --model.method struc2vec does",
+        ),
         (NodeEmbeddingModel, {"method": "node2vec", "order": "first"}, "give --model.method line"),
-        (NodeEmbeddingModel, {"method": "line", "loss": "hierarchical"}, "--model.loss hierarchical: --model"),
+        (
+            NodeEmbeddingModel,
+            {"method": "line", "loss": "hierarchical"},
+            "--model.loss hierarchical: --model",
+        ),
         (NodeEmbeddingModel, {"walk_length": 0}, "--model: length: got 0"),
         (NodeEmbeddingModel, {"walk_length": 1}, "walk of one node has no context"),
         (NodeEmbeddingTraining, {"walks_per_node": 0}, "--train.walks-per-node: got 0"),
