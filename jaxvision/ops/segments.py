@@ -304,9 +304,7 @@ def _check(
             f"where: expected bool {list(segment_ids.shape)}, one a row, got {where.dtype} "
             f"{list(where.shape)}"
         )
-    if plan is not None and (
-        plan.places.shape[0] != num_segments or plan_size(plan) > segment_ids.shape[0]
-    ):
+    if plan is not None and (plan.places.shape[0] != num_segments or plan_size(plan) > segment_ids.shape[0]):
         raise ValueError(
             f"plan: expected one of {num_segments} segments and at most {segment_ids.shape[0]} rows, got one "
             f"of {plan.places.shape[0]} and {plan_size(plan)}; make it of the same segments"
