@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,8 @@ def read_graph_csv(
 
     The file of nodes has a column ``id`` (any text); ``label``, the class (empty where it is not known);
     optionally ``split`` with ``train``, ``val``, ``test`` or nothing; every other column is a number, a
-    feature. Without any, nodes have one-hot numbers, and a node's feature is named as the node. The file of edges has ``source`` and ``target``, ids of
-    nodes, and optionally ``weight``.
+    feature. Without any, nodes have one-hot numbers, and a node's feature is named as the node. The file of
+    edges has ``source`` and ``target``, ids of nodes, and optionally ``weight``.
 
     Args:
       nodes_path: the file of nodes.
@@ -64,7 +65,7 @@ def read_graph_csv(
             raise ValueError(f"{nodes_path}, line {line}: the id {row['id']!r} is given twice")
         number[row["id"]] = len(number)
     columns = [column for column in rows[0][1] if column not in ("id", "label", "split")] if rows else []
-    names = {"node_names": tuple(number), "feature_names": tuple(columns) or tuple(number)}
+    names: dict[str, Any] = {"node_names": tuple(number), "feature_names": tuple(columns) or tuple(number)}
     graph = _read_edges(edges_path, number, _features(nodes_path, rows, columns))
     graph = graph if directed else symmetrise(graph)
     if not needs_labels:

@@ -181,7 +181,7 @@ def test_a_graph_without_classes_where_none_are_needed(tmp_path, nodes):
     data = read_graph_csv(*paths, needs_labels=False)
     assert data.class_names == () and data.labels.tolist() == [-1] * 4 and not data.train.any()
     assert data.feature_names == data.node_names == ("a", "b", "c", "d")
-    with pytest.raises(ValueError, match="no column 'label'|class"):
+    with pytest.raises(ValueError, match=r"no column 'label'|class"):
         read_graph_csv(*paths)
 
 
