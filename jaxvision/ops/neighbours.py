@@ -152,8 +152,8 @@ def check_neighbours(neighbours: Neighbours, senders: Any, receivers: Any, num_n
     found = neighbours.in_degrees.shape[0], plan_size(neighbours.incoming)
     if found[0] != num_nodes or found[1] > senders.shape[0]:
         raise ValueError(
-            f"neighbours: the plan is of {found[0]} nodes and {found[1]} edges, the graph has {num_nodes} and "
-            f"{senders.shape[0]}; {remedy}"
+            f"neighbours: the plan is of {found[0]} nodes and {found[1]} edges, the graph has {num_nodes} "
+            f"and {senders.shape[0]}; {remedy}"
         )
     ways = (
         (neighbours.incoming, neighbours.senders, senders),

@@ -185,8 +185,8 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
     count = round(share * len(pairs))
     if count < 2:  # a classifier of pairs is fitted to half of them, and scored on half
         raise ValueError(
-            f"edges to hold out: {count} of {len(pairs)}, expected 2 or more, one to fit a classifier and one "
-            "to score it; raise the share, or take a larger graph"
+            f"edges to hold out: {count} of {len(pairs)}, expected 2 or more, one to fit a classifier and "
+            "one to score it; raise the share, or take a larger graph"
         )
     if count > len(free):
         raise ValueError(
