@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "train" / "graph.py"
 
 
 CASES = {
-    "edges": (("--model.name", "gat", "--model.heads", "2"), ("jit",)),
+    "edges": (("--model.name", "gat", "--model.heads", "2", "--model.layers", "1"), ("jit",)),
     "graphs": (
         ("--task", "graph", "--model.name", "gcn", "--model.layers", "2", "--data.batch-size", "80"),
         ("jit", "pmap"),
