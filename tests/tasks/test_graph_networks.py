@@ -1,6 +1,7 @@
 """The networks of the graph script by name: what they learn, what they read of edges, how far they look."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,27 @@ import pytest
 from scipy.spatial import cKDTree
 
 from jaxvision import layers
-from jaxvision.data import FullGraphNodes, SampledNodes, block_model, karate_club, make_graph, symmetrise
+from jaxvision.data import (
+    FullGraphNodes,
+    GraphSet,
+    SampledNodes,
+    block_model,
+    karate_club,
+    make_graph,
+    symmetrise,
+)
 from jaxvision.graph import DGCNN, NN4GNet, graph_network, nearest_graph
 from jaxvision.tasks.graph import GraphShape, node_task
-from jaxvision.tasks.graph_networks import NETWORKS, GraphModelOptions, link_scorer, node_classifier
+from jaxvision.tasks.graph_networks import (
+    NETWORKS,
+    GraphModelOptions,
+    graph_classifier,
+    link_scorer,
+    node_classifier,
+)
 from jaxvision.tasks.graph_options import GraphData
 from jaxvision.tasks.graph_recipes import RECIPES
+from jaxvision.tasks.graph_setup import open_graphs
 
 CLUB = karate_club()
 
@@ -144,6 +160,18 @@ def test_what_edges_carry_goes_where_it_is_read(capsys):
     ):
         with pytest.raises(ValueError, match=message):
             needed.keeps_edges(shape, GraphModelOptions(name=name))
+
+
+def test_what_is_not_read_is_left_out_of_all_graphs():
+    graphs = [make_graph([0, 1], [1, 0], num_nodes=2, edges=np.ones((2, 3))) for _ in range(2)]
+    everything = GraphSet(graphs, np.array([0, 1]), ("a", "b"))
+    for name, kept in (("gat", True), ("gcn", False)):
+        config = SimpleNamespace(data=GraphData(), model=GraphModelOptions(name=name))
+        found = open_graphs(config, everything)
+        assert [graph.edges is not None for graph in found.graphs] == [kept] * 2
+        graph_classifier(config.model, 2, use_edges=kept).init(
+            jax.random.key(0), found.graphs[0], train=False
+        )
 
 
 @pytest.mark.parametrize("name", ["gcn", "chebnet", "dcnn", "gat", "monet"])
