@@ -195,6 +195,8 @@ class Setup:
 
 def prepare(config: Config) -> Setup:
     """Opens the data and builds the network; whatever does not fit is said here."""
+    if config.data.fan_out and config.task != "node":
+        raise ValueError(f"--data.fan-out is for --task node, got --task {config.task}; leave it out")
     if config.task == "graph":
         return prepare_graphs(config, training.open_placement(config.run))
     data = open_nodes(config, needs_labels=config.task == "node")

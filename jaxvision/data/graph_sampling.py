@@ -37,8 +37,8 @@ class NeighbourSampler:
       ValueError: if a number is below 1, or edges to be rescaled carry no weight.
 
     References:
-      Chen et al. 2018, "Stochastic Training of Graph Convolutional Networks with Variance Reduction", section
-      2.2: the factor of ``rescale``.
+      Chen et al. 2018, "Stochastic Training of Graph Convolutional Networks with Variance Reduction": the
+      factor of ``rescale`` is that of their estimator by neighbour sampling.
 
       Hamilton et al. 2017, "Inductive Representation Learning on Large Graphs", section 3.1 and algorithm 2.
       Drawn without replacement, where the paper's code draws a fixed number with it; a node that is reached

@@ -79,6 +79,8 @@ def check_graph_fits(
     Raises:
       ValueError: if nodes or edges have other features, or these are in another order.
     """
+    if "num_features" not in metadata:
+        raise ValueError(f"{path}: an earlier version wrote it, without what the data was like; train again")
     trained = list(metadata["feature_names"])
     if trained and list(feature_names) != trained:
         raise ValueError(
@@ -128,7 +130,7 @@ def predict_graphs(run: TrainedRun, path: Path) -> int:
       ValueError: if the graphs do not fit the network.
     """
     config, names = run.config, run.metadata["class_names"]
-    found = config.data.open_graphs(needs_labels=False, encoding=run.metadata["encoding"])
+    found = config.data.open_graphs(needs_labels=False, encoding=run.metadata.get("encoding"))
     graphs = open_graphs(config, found)
     check_graph_fits(run.path, run.metadata, shape_of(graphs.graphs[0]), feature_names=())
     loader = GraphSetBatches(graphs, batch_size=config.data.batch_size)

@@ -1,6 +1,7 @@
 """The networks of the graph script by name: what they learn, what they read of edges, how far they look."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -29,6 +30,7 @@ from jaxvision.tasks.graph_networks import (
     node_classifier,
 )
 from jaxvision.tasks.graph_options import GraphData
+from jaxvision.tasks.graph_predict import check_graph_fits, run_metadata
 from jaxvision.tasks.graph_recipes import RECIPES
 from jaxvision.tasks.graph_setup import open_graphs
 
@@ -259,6 +261,24 @@ def test_new_networks_have_variants_and_refuse_no_layer():
             lambda m=model, p=pairs: m.init_with_output(jax.random.key(0), graph, p, train=False)[0]
         )
         assert shape.shape == (6,)
+
+
+def test_a_graph_must_carry_what_a_network_was_trained_on():
+    path, shape = Path("w.safetensors"), GraphShape(2, ())
+    metadata = run_metadata(shape, feature_names=("x", "y"), encoding={})
+    check_graph_fits(path, metadata, shape, feature_names=("x", "y"))
+    for found, names, message in (
+        (shape, ("y", "x"), "trained on the features x, y, but the nodes have y, x"),
+        (shape, (), "but the nodes have features without names"),
+        (GraphShape(2, (3,)), ("x", "y"), "edges that carry weights, those of the graph carry 3 features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_graph_fits(path, metadata, found, feature_names=names)
+    metadata = run_metadata(shape, feature_names=(), encoding={})
+    with pytest.raises(ValueError, match=r"trained on nodes of 2 features, those of the graph have 3"):
+        check_graph_fits(path, metadata, GraphShape(3, ()), feature_names=())
+    with pytest.raises(ValueError, match="an earlier version wrote it"):
+        check_graph_fits(path, {}, shape, feature_names=())
 
 
 def test_layers_are_counted_alike_in_all_networks():

@@ -181,6 +181,7 @@ def test_defaults_are_those_of_the_paper(script):
         (["--seeds", "2", "--data.fan-out", "2"], "--seeds is for --task node on a whole graph"),
         (["--seeds", "2", "--seeds-at-once", "0"], "--seeds-at-once: got 0"),
         (["--data.fan-out", "2"], "--data.fan-out 2: 1 hops, but gcn .* looks 2 edges far; give 2 numbers"),
+        (["--task", "link", "--data.fan-out", "2", "2"], "--data.fan-out is for --task node, got"),
         (["--model.name", "gin", "--data.fan-out", "2", "2"], "gin adds up all neighbours of a node"),
         (["--loss.l2-layers", "conv7"], "pattern 'conv7' matches no parameter"),
         (["--task", "graph", "--data.bucket", "8", "8"], "the bucket has 8 nodes, 8 edges"),
