@@ -1,4 +1,4 @@
-"""Trains a graph network: classes of nodes, classes of graphs, or which nodes are linked.
+"""Trains a graph network: classes of nodes, classes of graphs, or which nodes are linked; or predicts them.
 
 Train a GCN on Zachary's karate club, a GIN on generated graphs, an encoder of links on a block model:
 
@@ -18,68 +18,67 @@ Train on own nodes and edges; on a graph that does not fit, by neighbourhoods; o
         --data.batch-size 512
     python train/graph.py --task graph --data.source tu --data.root MUTAG
 
+Predict with a trained network, of the graph it was trained on or of others; links of the pairs in a file:
+
+    python train/graph.py predict --weights runs/csv-gcn-1/weights.safetensors --root new/nodes.csv
+    python train/graph.py predict --weights runs/blocks-gcn-1/weights.safetensors --pairs pairs.csv
+
 The whole graph is shared out over the devices by its edges; graphs and neighbourhoods are shared out by
 --run.parallel jit or pmap.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
+import tyro
 
-from jaxvision import optimizers, training
-from jaxvision.core import Graph, write_atomically
-from jaxvision.data import (
-    FullGraphNodes,
-    GraphSetBatches,
-    LinkBatches,
-    NodeGraph,
-    SampledNodes,
-)
-from jaxvision.tasks.graph import GraphShape, Penalty, graph_task, link_task, node_task
-from jaxvision.tasks.graph_networks import (
-    GraphModelOptions,
-    graph_classifier,
-    link_scorer,
-    node_classifier,
-)
-from jaxvision.tasks.graph_options import GraphData, GraphParts, Source
+from jaxvision import optimizers, training, weights
+from jaxvision.data import GraphSetBatches, LinkBatches, NodeGraph, SampledNodes
+from jaxvision.tasks.graph_networks import GraphModelOptions
+from jaxvision.tasks.graph_options import GraphData, GraphLossOptions, Source
 from jaxvision.tasks.graph_placement import EdgeShardedPlacement
+from jaxvision.tasks.graph_predict import (
+    TrainedRun,
+    predict_graphs,
+    predict_links,
+    predict_nodes,
+    run_metadata,
+)
 from jaxvision.tasks.graph_recipes import DEFAULT_NETWORKS, find_recipe
 from jaxvision.tasks.graph_report import (
     write_class_predictions,
     write_class_report,
     write_link_predictions,
-    write_node_map,
+    write_node_report,
 )
 from jaxvision.tasks.graph_seeds import (
+    check_seed_parts,
     finish_seeds,
     make_seed_run,
+    node_measure,
     read_seeds,
     run_seeds,
-    seed_statistics,
+    write_seed_scores,
+)
+from jaxvision.tasks.graph_setup import (
+    make_graph_task,
+    make_link_task,
+    make_node_task,
+    node_loader,
+    open_graphs,
+    open_nodes,
+    shape_of,
 )
 from jaxvision.tasks.report_files import write_curves, write_scores
-from jaxvision.tasks.scripts import Trainer, explain_end, write_run_weights
+from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
 
 PROGRAM = "train/graph.py"
 
 TaskName = Literal["node", "graph", "link"]
 SOURCES: dict[str, Source] = {"node": "karate", "graph": "motifs", "link": "blocks"}
-
-
-@dataclasses.dataclass(frozen=True)
-class LossOptions:
-    """What is minimised beside the cross entropy."""
-
-    l2: float = 5e-4
-    """Strength of the L2 penalty on matrices: half the sum of squares."""
-    l2_layers: tuple[str, ...] = ("conv0",)
-    """Path patterns of the parameters that it is on; none for all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +89,14 @@ class Config:
     """node: classes of nodes. graph: classes of graphs. link: which pairs of nodes have an edge."""
     data: GraphData = dataclasses.field(default_factory=GraphData)
     model: GraphModelOptions = dataclasses.field(default_factory=GraphModelOptions)
-    loss: LossOptions = dataclasses.field(default_factory=LossOptions)
+    loss: GraphLossOptions = dataclasses.field(default_factory=GraphLossOptions)
     optimizer: optimizers.OptimizerOptions = dataclasses.field(default_factory=optimizers.OptimizerOptions)
     run: training.RunOptions = dataclasses.field(default_factory=training.RunOptions)
     seeds: int = 1
     """Train from that many seeds, from --run.seed on, each in one compiled program; mean and spread of the
-    accuracy on the test nodes are written. For --task node on a whole graph."""
+    accuracy on the test nodes are written. For --task node on a whole graph. --run.patience counts
+    evaluations, which are --run.eval-every epochs apart, as in a single run; but a run ends only once neither
+    accuracy nor loss has been as good as ever, and its best network is scored, as in the paper of gat."""
     seeds_at_once: int = 1
     """Runs that share the device; 1 is best on a CPU, 10 or more on an accelerator."""
 
@@ -117,6 +118,10 @@ def default_config(arguments: Sequence[str]) -> Config:
     source = named("--data.source", SOURCES[task])
     shares = {"node": (0.2, 0.2), "graph": (0.1, 0.1), "link": (0.05, 0.1)}[task]
     every = max(recipe.steps // 20, 1)
+    eval_every, patience = every, None
+    if recipe.patience is not None:  # of epochs; with many seeds each is evaluated, as in the paper
+        eval_every = 10 if named("--seeds", "1") == "1" else 1
+        patience = recipe.patience // eval_every - 1  # that many are borne, the next one ends the run
     return Config(
         task=task,  # type: ignore[arg-type]  # find_recipe knows the tasks
         data=GraphData(
@@ -126,14 +131,37 @@ def default_config(arguments: Sequence[str]) -> Config:
             test_share=shares[1],
         ),
         model=GraphModelOptions(name=network, **recipe.fields),
-        loss=LossOptions(recipe.l2, recipe.l2_layers),
+        loss=GraphLossOptions(recipe.l2, recipe.l2_layers),
         optimizer=optimizers.OptimizerOptions(
             name=recipe.optimizer, learning_rate=recipe.learning_rate, schedule="constant"
         ),
         run=training.RunOptions(
-            steps=recipe.steps, log_every=every, eval_every=every, checkpoint_every=5 * every
+            steps=recipe.steps,
+            log_every=every,
+            eval_every=eval_every,
+            checkpoint_every=5 * every,
+            patience=patience,
         ),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Predicts with a trained network: writes predictions.csv with a line a node, graph or pair."""
+
+    weights: Path
+    """weights.safetensors of a run."""
+    root: Path | None = None
+    """Other nodes (the CSV file) or graphs (the folder), which need no labels; by default the run's."""
+    edges: Path | None = None
+    """CSV file of edges; by default edges.csv beside that of the nodes."""
+    pairs: Path | None = None
+    """For links: CSV file of the pairs to be scored, with columns source and target; by default all pairs
+    without an edge are looked at, and those that are most probable written."""
+    top: int = 100
+    """For links: how many of these."""
+    out: Path = Path("predictions")
+    """Folder for the results."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +177,7 @@ class Setup:
       val: to validate on.
       metric: the score that counts.
       class_names: names by index; empty for links.
+      metadata: of the weights' file, what reading other graphs needs.
       report: writes scores, tables and pictures, of the trainer, the state and the folder.
     """
 
@@ -160,18 +189,19 @@ class Setup:
     val: Any
     metric: str
     class_names: tuple[str, ...]
+    metadata: dict[str, Any]
     report: Callable[[Trainer, training.TrainState, Path], None]
 
 
 def prepare(config: Config) -> Setup:
     """Opens the data and builds the network; whatever does not fit is said here."""
+    if config.data.fan_out and config.task != "node":
+        raise ValueError(f"--data.fan-out is for --task node, got --task {config.task}; leave it out")
     if config.task == "graph":
-        placement = training.open_placement(config.run)
-        return prepare_graphs(config, placement)
-    data = config.data.open_node_graph()
+        return prepare_graphs(config, training.open_placement(config.run))
+    data = open_nodes(config, needs_labels=config.task == "node")
     if config.task == "node" and config.data.fan_out:
-        placement = training.open_placement(config.run)
-        return prepare_sampled(config, placement, data)
+        return prepare_nodes(config, training.open_placement(config.run), data)
     if config.run.parallel != "jit":
         raise ValueError(
             f"--run.parallel {config.run.parallel} does not share out one whole graph: take jit, which "
@@ -183,84 +213,46 @@ def prepare(config: Config) -> Setup:
     return (prepare_links if config.task == "link" else prepare_nodes)(config, placement, data)
 
 
-def penalty_of(config: Config) -> Penalty:
-    """The penalty that the options name."""
-    return Penalty(config.loss.l2, config.loss.l2_layers)
-
-
-def shape_of(graph: Graph) -> GraphShape:
-    """What the parameters depend on, of a graph of the data."""
-    edges = None if graph.edges is None else tuple(graph.edges.shape[1:])
-    return GraphShape(graph.nodes.shape[1], edges)
-
-
 def prepare_nodes(config: Config, placement: training.Placement, data: NodeGraph) -> Setup:
-    """Classes of the nodes of one whole graph."""
-    loader = FullGraphNodes(
-        data,
-        edge_multiple=placement.num_devices,
-        plan=_wants_plan(placement),
-        nonzero=config.model.drops_features,
-    )
-    return _node_setup(config, placement, data, loader)
-
-
-def prepare_sampled(config: Config, placement: training.Placement, data: NodeGraph) -> Setup:
-    """Classes of nodes by their neighbourhoods."""
-    loader = SampledNodes(
-        data,
-        config.data.fan_out,
-        batch_size=config.data.batch_size,
-        shards=placement.num_devices,
-        seed=config.run.seed,
-    )
-    print(f"a step on each device is padded to {loader.bucket}")
-    return _node_setup(config, placement, data, loader)
-
-
-def _node_setup(config: Config, placement: training.Placement, data: NodeGraph, loader: Any) -> Setup:
-    task = node_task(
-        node_classifier(config.model, data.num_classes), shape_of(data.graph), penalty=penalty_of(config)
-    )
+    """Classes of the nodes of one whole graph, or by their neighbourhoods."""
+    loader = node_loader(config, data, shards=placement.num_devices, plan=_wants_plan(placement))
+    if isinstance(loader, SampledNodes):
+        print(f"a step on each device is padded to {loader.bucket}")
+    task = make_node_task(config, loader, data.num_classes)
+    metadata = run_metadata(shape_of(data.graph), feature_names=data.feature_names, encoding={})
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
-        logits, labels, names = trainer.predict(state, "all"), data.labels, data.class_names
-        part = next((part for part in ("test", "val", "train") if getattr(data, part).any()), "train")
-        chosen = getattr(data, part)
-        write_class_report(folder, logits[chosen], labels[chosen], names, noun=f"{part} nodes")
-        nodes = data.node_names or [str(index) for index in range(len(labels))]
-        parts = {"part": data.part_names()}
-        write_class_predictions(folder / "predictions.csv", nodes, logits, labels, names, columns=parts)
-        write_node_map(folder / "map.png", data, logits)
+        write_node_report(folder, data, trainer.predict(state, "all"))
 
     val = "val" if data.val.any() else None
-    return Setup(config, placement, task, loader, "train", val, "accuracy", data.class_names, report)
+    names = data.class_names
+    return Setup(config, placement, task, loader, "train", val, "accuracy", names, metadata, report)
 
 
 def prepare_graphs(config: Config, placement: training.Placement) -> Setup:
     """Classes of graphs."""
-    parts: GraphParts = config.data.open_graph_set()
-    names = parts.everything.class_names
+    parts = config.data.open_graph_set()
+    everything = open_graphs(config, parts.everything)
+    train, val, test = (everything.take(chosen) for chosen in (parts.train, parts.val, parts.test))
+    names = everything.class_names
     loader = GraphSetBatches(
-        parts.everything,
+        everything,
         batch_size=config.data.batch_size,
         shards=placement.num_devices,
         bucket=config.data.bucket,
     )
     print(f"a step on each device is padded to {loader.bucket}")
-    task = graph_task(
-        graph_classifier(config.model, len(names)),
-        shape_of(parts.everything.graphs[0]),
-        penalty=penalty_of(config),
-    )
+    task = make_graph_task(config, everything, len(names))
+    shape = shape_of(everything.graphs[0])
+    metadata = run_metadata(shape, feature_names=(), encoding=everything.encoding)
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
-        logits, labels = trainer.predict(state, parts.test), parts.test.labels
-        write_class_report(folder, logits, labels, names, noun="test graphs")
-        rows = [str(index) for index in range(len(labels))]
-        write_class_predictions(folder / "predictions.csv", rows, logits, labels, names, columns={})
+        logits = trainer.predict(state, test)
+        write_class_report(folder, logits, test.labels, names, noun="test graphs")
+        rows = [str(index) for index in range(len(test))]
+        write_class_predictions(folder / "predictions.csv", rows, logits, test.labels, names, columns={})
 
-    return Setup(config, placement, task, loader, parts.train, parts.val, "accuracy", names, report)
+    return Setup(config, placement, task, loader, train, val, "accuracy", names, metadata, report)
 
 
 def prepare_links(config: Config, placement: training.Placement, data: NodeGraph) -> Setup:
@@ -268,7 +260,8 @@ def prepare_links(config: Config, placement: training.Placement, data: NodeGraph
     loader = LinkBatches(
         config.data.split_links(data), edge_multiple=placement.num_devices, plan=_wants_plan(placement)
     )
-    task = link_task(link_scorer(config.model), shape_of(loader.split.graph), penalty=penalty_of(config))
+    task = make_link_task(config, loader.split.graph)
+    metadata = run_metadata(shape_of(data.graph), feature_names=data.feature_names, encoding={})
 
     def report(trainer: Trainer, state: training.TrainState, folder: Path) -> None:
         scores, _ = trainer.evaluate(state, "test")
@@ -279,7 +272,7 @@ def prepare_links(config: Config, placement: training.Placement, data: NodeGraph
         write_link_predictions(folder / "predictions.csv", pairs, logits, labels, names)
         print("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
 
-    return Setup(config, placement, task, loader, "train", "val", "auc", (), report)
+    return Setup(config, placement, task, loader, "train", "val", "auc", (), metadata, report)
 
 
 def _wants_plan(placement: training.Placement) -> bool:
@@ -306,7 +299,7 @@ def train(config: Config, resumed: Path | None) -> int:
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
     variables = trainer.host_variables(progress.state)
-    write_run_weights(folder, config, variables, setup.class_names)
+    write_run_weights(folder, config, variables, setup.class_names, **setup.metadata)
     records = training.read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title=setup.metric, metric=setup.metric)
     setup.report(trainer, progress.state, folder)
@@ -321,15 +314,17 @@ def train_seeds(config: Config, resumed: Path | None) -> int:
     if config.seeds_at_once < 1:
         raise ValueError(f"--seeds-at-once: got {config.seeds_at_once}, expected 1 or more")
     setup = prepare(dataclasses.replace(config, run=dataclasses.replace(config.run, devices=1)))
-    recipe = find_recipe(config.task, config.model.name)
-    patience = recipe.patience if config.run.patience is None else config.run.patience
-    if setup.val is None and patience is not None:
-        raise ValueError("the data has no nodes to validate on, which patience looks at")
     params = jax.eval_shape(setup.task.init, jax.random.key(0))["params"]
     optimizer, _ = config.optimizer.build(params, steps=config.run.steps)
     parts = {part: setup.placement.shard(setup.loader.batch(part)) for part in ("train", "val", "test")}
+    check_seed_parts(parts, patience=config.run.patience)
     run = make_seed_run(
-        setup.task, optimizer, epochs=config.run.steps, patience=patience, measure=node_measure
+        setup.task,
+        optimizer,
+        epochs=config.run.steps,
+        patience=config.run.patience,
+        eval_every=config.run.eval_every,
+        measure=node_measure,
     )
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}-seeds", resumed)
     path = folder / "seeds.jsonl"
@@ -340,24 +335,37 @@ def train_seeds(config: Config, resumed: Path | None) -> int:
         run, setup.task, optimizer, parts, seeds, at_once=config.seeds_at_once, score="accuracy"
     )
     found = finish_seeds(results, path, total=config.seeds)
-    mean, spread = seed_statistics(found)
-    scores = {"accuracy_mean": mean, "accuracy_std": spread, "seeds": len(found)}
-    write_atomically(folder / "scores.json", lambda file: file.write(json.dumps(scores, indent=2).encode()))
-    print(
-        f"{config.model.name} on {config.data.root or config.data.source}: test accuracy {100 * mean:.2f} +- "
-        f"{100 * spread:.2f} % over {len(found)} seeds; {folder}"
-    )
+    title = f"{config.model.name} on {config.data.root or config.data.source}"
+    write_seed_scores(folder, found, title=title)
     return 0
 
 
-def node_measure(counts: Any) -> tuple[jax.Array, jax.Array]:
-    """Cross entropy and accuracy of a part's counts, inside of a compiled run."""
-    total = jnp.maximum(counts["confusion"].sum(), 1)
-    return counts["calibration"].nll / total, jnp.trace(counts["confusion"]) / total
+def predict(config: PredictConfig) -> int:
+    """Predicts of the run's own data, or of other files of its kind."""
+    trained, metadata = read_run_metadata(config.weights, Config)
+    if config.root is not None:
+        if trained.data.source not in ("csv", "planetoid", "tu"):
+            raise ValueError(f"--root: the network was trained on {trained.data.source}, which is no file")
+        data = dataclasses.replace(trained.data, root=config.root, edges=config.edges)
+        trained = dataclasses.replace(trained, data=data)
+    if config.pairs is not None and trained.task != "link":
+        raise ValueError(f"--pairs: the network was trained on --task {trained.task}, which scores no pairs")
+    run = TrainedRun(config.weights, trained, metadata, weights.read_variables(config.weights))
+    path = config.out / "predictions.csv"
+    if trained.task == "graph":
+        count = predict_graphs(run, path)
+    elif trained.task == "node":
+        count = predict_nodes(run, path)
+    else:
+        count = predict_links(run, path, pairs=config.pairs, top=config.top)
+    print(f"{count} predictions -> {path}")
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains once, or from many seeds."""
+    """Trains once or from many seeds, or predicts if the first word says so."""
+    if arguments[:1] == ["predict"]:
+        return predict(tyro.cli(PredictConfig, args=arguments[1:], prog=f"{PROGRAM} predict"))
     config, resumed = training.parse_command(
         Config, arguments, description=__doc__ or "", program=PROGRAM, default=default_config(arguments)
     )

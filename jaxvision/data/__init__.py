@@ -178,6 +178,7 @@ from jaxvision.data.vocabulary import PADDING as PADDING
 from jaxvision.data.vocabulary import UNKNOWN as UNKNOWN
 from jaxvision.data.vocabulary import Vocabulary as Vocabulary
 from jaxvision.data.vocabulary import check_same_vocabulary as check_same_vocabulary
+from jaxvision.data.whole_graph_edges import whole_graph_edges as whole_graph_edges
 from jaxvision.data.word_images import CsvWords as CsvWords
 from jaxvision.data.word_images import DigitStrings as DigitStrings
 from jaxvision.data.word_images import WordSource as WordSource

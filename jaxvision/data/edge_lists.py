@@ -149,13 +149,17 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with path.open(encoding="utf-8-sig") as file:  # spreadsheets put a mark at the start
+            is_first = True
             for number, line in enumerate(file, start=1):
                 text = line.partition("#")[0]
                 for separator in ",;":
                     text = text.replace(separator, " ")
                 fields = text.split()
-                is_header = number == 1 and all(field.lower() in _HEADERS for field in fields)
-                if fields and not is_header:
+                if not fields:  # a comment or a blank line, which may stand above the header too
+                    continue
+                is_header = is_first and all(field.lower() in _HEADERS for field in fields)
+                is_first = False
+                if not is_header:
                     yield number, fields
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); convert it") from error

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def read_graph_csv(
     nodes_path: str | Path,
     edges_path: str | Path,
     *,
+    needs_labels: bool = True,
     directed: bool = False,
     val_share: float = 0.2,
     test_share: float = 0.2,
@@ -34,12 +36,14 @@ def read_graph_csv(
 
     The file of nodes has a column ``id`` (any text); ``label``, the class (empty where it is not known);
     optionally ``split`` with ``train``, ``val``, ``test`` or nothing; every other column is a number, a
-    feature. Without any, nodes have one-hot numbers. The file of edges has ``source`` and ``target``, ids of
-    nodes, and optionally ``weight``.
+    feature. Without any, nodes have one-hot numbers, and a node's feature is named as the node. The file of
+    edges has ``source`` and ``target``, ids of nodes, and optionally ``weight``.
 
     Args:
       nodes_path: the file of nodes.
       edges_path: the file of edges.
+      needs_labels: whether classes and parts are read. Else there are none, whatever the file holds, and it
+        needs no column ``label``: for links, or to predict.
       directed: whether an edge runs from source to target alone; by default both ways, and equal edges are
         merged.
       val_share: share of each class to validate on, where there is no column ``split``.
@@ -52,7 +56,7 @@ def read_graph_csv(
         number, a part is another word, and as :class:`NodeGraph`; the file and the line are named.
     """
     nodes_path, edges_path = Path(nodes_path), Path(edges_path)
-    rows = _read(nodes_path, ("id", "label"))
+    rows = _read(nodes_path, ("id", "label") if needs_labels else ("id",))
     number: dict[str, int] = {}
     for line, row in rows:
         if not row["id"]:
@@ -60,18 +64,22 @@ def read_graph_csv(
         if row["id"] in number:
             raise ValueError(f"{nodes_path}, line {line}: the id {row['id']!r} is given twice")
         number[row["id"]] = len(number)
-    features = _features(nodes_path, rows)
+    columns = [column for column in rows[0][1] if column not in ("id", "label", "split")] if rows else []
+    names: dict[str, Any] = {"node_names": tuple(number), "feature_names": tuple(columns) or tuple(number)}
+    graph = _read_edges(edges_path, number, _features(nodes_path, rows, columns))
+    graph = graph if directed else symmetrise(graph)
+    if not needs_labels:
+        none = np.zeros(len(rows), bool)
+        return NodeGraph(graph, np.full(len(rows), -1, np.int32), (), none, none, none, **names)
     class_names = sorted({row["label"] for _, row in rows if row["label"]}, key=_class_order)
     index_of = {name: index for index, name in enumerate(class_names)}
     labels = np.array([index_of.get(row["label"], -1) for _, row in rows], np.int32)
-    graph = _read_edges(edges_path, number, features)
-    graph = graph if directed else symmetrise(graph)
     try:
         masks = _masks(nodes_path, rows)
         if masks is None:
             rng = np.random.default_rng(split_seed)
             masks = split_nodes(labels, val_share, test_share, rng=rng)
-        return NodeGraph(graph, labels, tuple(class_names), *masks, node_names=tuple(number))
+        return NodeGraph(graph, labels, tuple(class_names), *masks, **names)
     except ValueError as error:
         if str(error).startswith(str(nodes_path)):
             raise
@@ -113,10 +121,9 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
             yield reader.line_num, dict(zip(header, map(str.strip, values), strict=True))
 
 
-def _features(path: Path, rows: Sequence[Row]) -> np.ndarray:
+def _features(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> np.ndarray:
     if not rows:
         raise ValueError(f"{path}: no line below the header, expected one a node")
-    columns = [column for column in rows[0][1] if column not in ("id", "label", "split")]
     if not columns:
         if len(rows) > _MOST_ONE_HOT:
             raise ValueError(

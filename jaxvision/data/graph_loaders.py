@@ -30,6 +30,7 @@ from jaxvision.data.graph_sets import GraphSet
 from jaxvision.data.graph_splits import EdgeSplit, sample_negatives
 from jaxvision.data.graphs import HostGraph
 from jaxvision.data.node_graphs import NodeGraph
+from jaxvision.data.whole_graph_edges import WholeGraphEdges, whole_graph_edges
 from jaxvision.ops.neighbours import plan_neighbours
 
 __all__ = ["FullGraphNodes", "GraphSetBatches", "LinkBatches", "NumberedBatches", "SampledNodes"]
@@ -115,10 +116,14 @@ class SampledNodes:
       data: the graph.
       fan_out: most neighbours in each hop, see :class:`NeighbourSampler`.
       batch_size: nodes a step, over all devices.
+      edges: what the network makes of degrees, which a neighbourhood cuts: taken of the whole graph by
+        :func:`whole_graph_edges`, and weights rescaled to the edges that were drawn. None for a network that
+        looks at no degrees.
       shards: D, the number of devices that share a step.
       seed: of the neighbourhoods that evaluations draw.
 
     Attributes:
+      graph: the whole graph, with what its edges carry here.
       bucket: the sizes of each device's part.
 
     Raises:
@@ -126,14 +131,28 @@ class SampledNodes:
     """
 
     def __init__(
-        self, data: NodeGraph, fan_out: tuple[int, ...], *, batch_size: int, shards: int = 1, seed: int = 0
+        self,
+        data: NodeGraph,
+        fan_out: tuple[int, ...],
+        *,
+        batch_size: int,
+        edges: WholeGraphEdges | None = None,
+        shards: int = 1,
+        seed: int = 0,
     ) -> None:
         _check_shards(batch_size, shards)
         self.data = data
         self.batch_size = batch_size
         self._shards = shards
         self._seed = seed
-        self._sampler = NeighbourSampler(data.graph, fan_out, seeds=batch_size // shards)
+        self.graph = data.graph if edges is None else whole_graph_edges(data.graph, edges)
+        self._sampler = NeighbourSampler(
+            self.graph,
+            fan_out,
+            seeds=batch_size // shards,
+            keep_loops=edges == "gcn",
+            rescale=edges in ("gcn", "chebyshev"),
+        )
         self.bucket = self._sampler.bucket
 
     def batches(self, part: str, *, seed: int) -> NumberedBatches:

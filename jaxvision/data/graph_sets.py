@@ -1,12 +1,13 @@
 """Many graphs, each of a class: folders in the format of TU Dortmund, and a generated set."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxvision.core import name_some
 from jaxvision.data.classification_sources import check_class_names
 from jaxvision.data.graph_edits import degrees, symmetrise
 from jaxvision.data.graphs import HostGraph, check_host_graph, make_graph
@@ -24,7 +25,9 @@ class GraphSet:
     Attributes:
       graphs: N graphs of numpy arrays, without padding, all with the same features.
       labels: integers ``[N]``, class indices.
-      class_names: names by index.
+      class_names: names by index; none of graphs without classes, whose labels are all -1.
+      encoding: how labels and degrees became features, for :func:`read_tu_folder` to read other graphs alike;
+        empty where nothing was encoded.
 
     Raises:
       ValueError: if there is no graph, a size does not fit, or a label is no class.
@@ -33,16 +36,19 @@ class GraphSet:
     graphs: Sequence[HostGraph]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    encoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_class_names(self.class_names, "classes of the graphs")
+        if self.class_names:
+            check_class_names(self.class_names, "classes of the graphs")
         labels = np.asarray(self.labels)
         if not len(self.graphs) or labels.shape != (len(self.graphs),) or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"{len(self.graphs)} graphs and labels {labels.dtype} {list(labels.shape)}, expected N > 0 "
                 "graphs and integers [N]"
             )
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
+        least = 0 if self.class_names else -1
+        wrong = np.flatnonzero((labels < least) | (labels >= len(self.class_names)))
         if len(wrong):
             raise ValueError(
                 f"labels: {labels[wrong[0]]} at graph {wrong[0]} ({len(wrong)} such labels), expected "
@@ -61,7 +67,9 @@ class GraphSet:
 
     def take(self, indices: np.ndarray) -> "GraphSet":
         """The graphs at some positions; classes stay as they are."""
-        return GraphSet([self.graphs[int(i)] for i in indices], self.labels[indices], self.class_names)
+        return dataclasses.replace(
+            self, graphs=[self.graphs[int(i)] for i in indices], labels=self.labels[indices]
+        )
 
 
 def degree_features(graph: HostGraph, *, most: int) -> HostGraph:
@@ -77,7 +85,13 @@ def degree_features(graph: HostGraph, *, most: int) -> HostGraph:
     return graph._replace(nodes=np.eye(most + 1, dtype=np.float32)[np.minimum(degrees(graph), most)])
 
 
-def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
+def read_tu_folder(
+    folder: str | Path,
+    *,
+    most_degrees: int = 64,
+    needs_labels: bool = True,
+    encoding: Mapping[str, Any] | None = None,
+) -> GraphSet:
     """Reads a folder ``DS`` of files ``DS_A.txt``, ``DS_graph_indicator.txt``, ``DS_graph_labels.txt``.
 
     ``A`` holds an edge a line, "sender, receiver", numbered from 1 over all graphs; ``graph_indicator`` the
@@ -89,12 +103,15 @@ def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
     Args:
       folder: holds the files; their names start with the folder's name, or all with the same word.
       most_degrees: of one-hot degrees; larger ones count as this.
+      needs_labels: whether ``graph_labels`` is read; else the graphs have no classes, to predict them.
+      encoding: ``GraphSet.encoding`` of the graphs that a network was trained on: labels and degrees become
+        the same columns here. By default it is made of this folder.
 
     Raises:
       FileNotFoundError: if the folder or a file is missing.
       ValueError: if a line does not hold the numbers expected, a file has another number of lines than there
-        are nodes, edges or graphs, a node is in no graph, an edge runs between two graphs, or an index is out
-        of range; the file and the line are named.
+        are nodes, edges or graphs, a label is none of the encoding's, a node is in no graph, an edge runs
+        between two graphs, or an index is out of range; the file and the line are named.
 
     References:
       Morris et al. 2020, "TUDataset: A collection of benchmark datasets for learning with graphs".
@@ -106,9 +123,10 @@ def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
         return folder / f"{start}_{part}.txt"
 
     graph_of = _read_integers(path("graph_indicator"))[:, 0] - 1  # [V]
-    classes = _read_integers(path("graph_labels"))[:, 0]  # [N]
+    classes = _read_integers(path("graph_labels"))[:, 0] if needs_labels else None  # [N]
     ends = _read_integers(path("A"), columns=2) - 1  # [E, 2]
-    num_nodes, num_graphs = len(graph_of), len(classes)
+    num_nodes = len(graph_of)
+    num_graphs = int(graph_of.max(initial=-1)) + 1 if classes is None else len(classes)
     _check_lines(
         path("graph_indicator"), (graph_of < 0) | (graph_of >= num_graphs), f"no graph of {num_graphs}"
     )
@@ -120,15 +138,18 @@ def read_tu_folder(folder: str | Path, *, most_degrees: int = 64) -> GraphSet:
     _check_lines(path("A"), outside, f"an end that is no node of 1..{num_nodes}")
     crossing = graph_of[ends[:, 0]] != graph_of[ends[:, 1]]
     _check_lines(path("A"), crossing, "an edge between two graphs")
-    nodes = _optional_features(path, "node", num_nodes)
-    edges = _optional_features(path, "edge", len(ends))
+    encoding = {} if encoding is None else dict(encoding)
+    nodes = _optional_features(path, "node", num_nodes, encoding)
+    edges = _optional_features(path, "edge", len(ends), encoding)
     graphs = _divide(graph_of, ends, nodes, edges, num_graphs)
     if nodes is None:
-        most = min(max(int(degrees(graph).max(initial=0)) for graph in graphs), most_degrees)
+        largest = max((int(degrees(graph).max(initial=0)) for graph in graphs), default=0)
+        most = encoding.setdefault("most_degree", min(largest, most_degrees))
         graphs = [degree_features(graph, most=most) for graph in graphs]
-    values, labels = np.unique(classes, return_inverse=True)
+    values, labels = np.unique(classes, return_inverse=True) if classes is not None else ((), None)
+    labels = np.full(num_graphs, -1) if labels is None else labels
     try:
-        return GraphSet(graphs, labels.astype(np.int32), tuple(map(str, values.tolist())))
+        return GraphSet(graphs, labels.astype(np.int32), tuple(map(str, map(int, values))), encoding)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
 
@@ -182,8 +203,13 @@ def _check_lines(path: Path, wrong: Any, what: str) -> None:
         raise ValueError(f"{path}, line {found[0] + 1}: {what} ({len(found)} such lines)")
 
 
-def _optional_features(path: Callable[[str], Path], kind: str, count: int) -> np.ndarray | None:
-    """Attributes and one-hot labels of all nodes, or all edges, side by side; None if there are neither."""
+def _optional_features(
+    path: Callable[[str], Path], kind: str, count: int, encoding: dict[str, Any]
+) -> np.ndarray | None:
+    """Attributes and one-hot labels of all nodes, or all edges, side by side; None if there are neither.
+
+    Labels are encoded as ``encoding`` says, which learns of them if it does not.
+    """
     parts = []
     for name, read in ((f"{kind}_attributes", _read_numbers), (f"{kind}_labels", _read_integers)):
         file = path(name)
@@ -194,10 +220,24 @@ def _optional_features(path: Callable[[str], Path], kind: str, count: int) -> np
             raise ValueError(f"{file}: {len(values)} lines, expected {count}, one for each {kind}")
         _check_lines(file, ~np.isfinite(values).all(axis=1), "nan or infinite, expected finite numbers")
         if name.endswith("labels"):
-            columns = [np.unique(column, return_inverse=True) for column in values.T]
-            values = np.concatenate([np.eye(len(kinds))[place] for kinds, place in columns], axis=1)
+            kinds = encoding.setdefault(name, [np.unique(column).tolist() for column in values.T])
+            values = _one_hot(file, values, kinds)
         parts.append(values.astype(np.float32))
     return np.concatenate(parts, axis=1) if parts else None
+
+
+def _one_hot(file: Path, values: np.ndarray, kinds: Sequence[Sequence[int]]) -> np.ndarray:
+    """Integers ``[lines, columns]``, each column as one number a kind, side by side."""
+    if values.shape[1] != len(kinds):
+        raise ValueError(f"{file}: {values.shape[1]} columns, expected {len(kinds)} as of the encoding")
+    parts = []
+    for column, known in zip(values.T, kinds, strict=True):
+        is_kind = column[:, None] == np.array(known)[None]  # [lines, kinds]
+        _check_lines(
+            file, ~is_kind.any(axis=1), f"a label that is none of {name_some(list(map(str, known)))}"
+        )
+        parts.append(is_kind)
+    return np.concatenate(parts, axis=1)
 
 
 def _divide(

@@ -234,12 +234,16 @@ def check_host_graph(graph: HostGraph, *, name: str = "graph") -> None:
 def unpad_graph(graph: HostGraph) -> HostGraph:
     """The graph without its padding: real nodes, edges and graphs, numbered anew.
 
+    Raises:
+      ValueError: if a real edge ends at a node that is none, or a real node is of a graph that is none.
+
     >>> graph = make_graph([0], [1], num_nodes=3)._replace(where_nodes=np.array([True, True, False]))
     >>> len(unpad_graph(graph).nodes)
     2
     """
     where_nodes, where_edges = np.asarray(graph.where_nodes), np.asarray(graph.where_edges)
     where_graphs = np.asarray(graph.where_graphs)
+    _check_masks(graph, where_nodes, where_edges, where_graphs)
     number = np.cumsum(where_nodes) - 1
     graph_number = np.cumsum(where_graphs) - 1
     return host_graph(
@@ -253,6 +257,26 @@ def unpad_graph(graph: HostGraph) -> HostGraph:
         edges=None if graph.edges is None else np.asarray(graph.edges)[where_edges],
         graphs=None if graph.graphs is None else np.asarray(graph.graphs)[where_graphs],
     )
+
+
+def _check_masks(
+    graph: HostGraph, where_nodes: np.ndarray, where_edges: np.ndarray, where_graphs: np.ndarray
+) -> None:
+    """Checks that what is real hangs on nothing that is padding: it would be numbered as something else."""
+    for field, ends in (("sender", graph.senders), ("receiver", graph.receivers)):
+        wrong = np.flatnonzero(where_edges & ~where_nodes[np.asarray(ends)])
+        if len(wrong):
+            raise ValueError(
+                f"where_edges: edge {wrong[0]} from {graph.senders[wrong[0]]} to "
+                f"{graph.receivers[wrong[0]]} is real, but its {field} is padding ({len(wrong)} such edges); "
+                "mask the edges of masked nodes too, or take subgraph"
+            )
+    lost = np.flatnonzero(where_nodes & ~where_graphs[np.asarray(graph.graph_ids)])
+    if len(lost):
+        raise ValueError(
+            f"where_nodes: node {lost[0]} is real, but its graph {graph.graph_ids[lost[0]]} is padding "
+            f"({len(lost)} such nodes); mask the nodes of masked graphs too"
+        )
 
 
 def check_indices(senders: np.ndarray, receivers: np.ndarray, num_nodes: int, *, name: str) -> None:

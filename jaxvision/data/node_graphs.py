@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxvision.core import name_some
 from jaxvision.data.classification_sources import check_class_names
-from jaxvision.data.graph_edits import coalesce, remove_self_loops, symmetrise
+from jaxvision.data.graph_edits import remove_self_loops, symmetrise
 from jaxvision.data.graphs import HostGraph, check_host_graph, make_graph
 
 __all__ = ["NodeGraph", "block_model", "karate_club", "read_planetoid"]
@@ -26,11 +26,13 @@ class NodeGraph:
     Attributes:
       graph: numpy arrays, without padding.
       labels: integers ``[V]``, class indices; -1 where the class is not known.
-      class_names: names by index.
+      class_names: names by index; none of a graph without classes, whose labels are all -1 and whose masks
+        are empty.
       train: bool ``[V]``, nodes to train on.
       val: bool ``[V]``, nodes to validate on.
       test: bool ``[V]``, nodes to test on.
       node_names: V names; by default the numbers.
+      feature_names: F names of the features, those of the nodes where each node's feature is itself; or none.
 
     Raises:
       ValueError: if a size does not fit, a label is no class, a mask is not boolean, two masks share a node,
@@ -44,10 +46,12 @@ class NodeGraph:
     val: np.ndarray
     test: np.ndarray
     node_names: Sequence[str] = ()
+    feature_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_host_graph(self.graph)
-        check_class_names(self.class_names, "classes of the nodes")
+        if self.class_names:
+            check_class_names(self.class_names, "classes of the nodes")
         num_nodes, num_classes = len(self.graph.nodes), len(self.class_names)
         labels = np.asarray(self.labels)
         if labels.dtype.kind not in "iu" or labels.shape != (num_nodes,):
@@ -58,10 +62,14 @@ class NodeGraph:
         if len(wrong):
             raise ValueError(
                 f"labels: {labels[wrong[0]]} at node {wrong[0]} ({len(wrong)} such labels), expected "
-                f"0..{num_classes - 1}, or -1 where the class is not known"
+                f"{f'0..{num_classes - 1}, or ' if num_classes else ''}-1 where the class is not known"
             )
         if len(self.node_names) not in (0, num_nodes):
             raise ValueError(f"node_names: {len(self.node_names)} names of {num_nodes} nodes")
+        if len(self.feature_names) not in (0, self.graph.nodes.shape[1]):
+            raise ValueError(
+                f"feature_names: {len(self.feature_names)} names of {self.graph.nodes.shape[1]} features"
+            )
         self._check_masks(labels)
 
     def _check_masks(self, labels: np.ndarray) -> None:
@@ -83,7 +91,7 @@ class NodeGraph:
                     f"the masks {first} and {second} overlap: node {both[0]} is in both ({len(both)} such "
                     "nodes), expected each node in one part at most"
                 )
-        if not masks["train"].any():
+        if self.class_names and not masks["train"].any():
             raise ValueError("train: the mask is empty, expected at least one node to train on")
 
     @property
@@ -296,7 +304,7 @@ def block_model(
     pairs: Any = np.concatenate(parts, axis=1)
     means = rng.normal(size=(len(sizes), num_features))
     features = means[labels] + noise * rng.normal(size=(len(labels), num_features))
-    graph = coalesce(symmetrise(make_graph(pairs[0], pairs[1], nodes=features)))
+    graph = symmetrise(make_graph(pairs[0], pairs[1], nodes=features))
     train, val = np.zeros((2, len(labels)), bool)
     for block, size in enumerate(sizes):
         members = starts[block] + rng.permutation(size)

@@ -1,9 +1,12 @@
 """Networks of graphs, random walks, and vectors of nodes."""
 
+from jaxvision.graph.dynamic import DGCNN as DGCNN
+from jaxvision.graph.dynamic import nearest_graph as nearest_graph
 from jaxvision.graph.edge_features import EDGE_OPERATORS as EDGE_OPERATORS
 from jaxvision.graph.edge_features import edge_features as edge_features
 from jaxvision.graph.hops_and_mixtures import DCNN as DCNN
 from jaxvision.graph.hops_and_mixtures import MoNet as MoNet
+from jaxvision.graph.hops_and_mixtures import NN4GNet as NN4GNet
 from jaxvision.graph.line import Line as Line
 from jaxvision.graph.line import LineEdges as LineEdges
 from jaxvision.graph.line import LineResult as LineResult

@@ -95,13 +95,17 @@ class GCN(_Stack):
       dropout_rate: probability that a feature in front of a layer is zeroed in training.
       activation: behind the hidden layers.
       dtype: dtype of the computation; logits are float32.
+      normalize: as :class:`jaxvision.layers.GCNConv`; False for edges that carry normalised weights, those of
+        loops among them.
 
     References:
       Kipf and Welling 2017, *Semi-Supervised Classification with Graph Convolutional Networks*.
     """
 
+    normalize: bool = True
+
     def _layer(self, index: int, width: int, is_output: bool) -> Any:
-        return GCNConv(width, dtype=self.dtype, name=f"conv{index}")
+        return GCNConv(width, self.normalize, dtype=self.dtype, name=f"conv{index}")
 
 
 class ChebNet(_Stack):
@@ -114,6 +118,7 @@ class ChebNet(_Stack):
       activation: as :class:`GCN`.
       dtype: as :class:`GCN`.
       order: number of polynomials of a filter.
+      normalization: as :class:`jaxvision.layers.ChebConv`, of those that need no eigenvalue.
 
     References:
       Defferrard et al. 2016, *Convolutional Neural Networks on Graphs with Fast Localized Spectral
@@ -121,9 +126,10 @@ class ChebNet(_Stack):
     """
 
     order: int = 3
+    normalization: Literal["symmetric", "random_walk", "given"] = "symmetric"
 
     def _layer(self, index: int, width: int, is_output: bool) -> Any:
-        return ChebConv(width, self.order, dtype=self.dtype, name=f"conv{index}")
+        return ChebConv(width, self.order, self.normalization, dtype=self.dtype, name=f"conv{index}")
 
 
 class GraphSAGE(_Stack):
@@ -174,6 +180,7 @@ class GAT(_Stack):
       output_heads: heads of the output layer.
       attention_dropout: probability that an attention weight is zeroed in training.
       version: 1, or 2 for Brody et al.'s scores.
+      use_edges: whether scores also have a term of the edges' features, or weights.
 
     References:
       Velickovic et al. 2018, *Graph Attention Networks*, section 3.3.
@@ -184,6 +191,7 @@ class GAT(_Stack):
     output_heads: int = 1
     attention_dropout: float = 0.6
     version: Literal[1, 2] = 1
+    use_edges: bool = False
 
     def _layer(self, index: int, width: int, is_output: bool) -> Any:
         kind = {1: GATConv, 2: GATv2Conv}.get(self.version)
@@ -194,6 +202,7 @@ class GAT(_Stack):
             self.output_heads if is_output else self.num_heads,
             concatenate=not is_output,
             attention_dropout=self.attention_dropout,
+            use_edges=self.use_edges,
             dtype=self.dtype,
             name=f"conv{index}",
         )

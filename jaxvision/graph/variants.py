@@ -7,6 +7,8 @@ from typing import Any
 import flax.linen as nn
 
 from jaxvision.core import find_variant
+from jaxvision.graph.dynamic import DGCNN
+from jaxvision.graph.hops_and_mixtures import NN4GNet
 from jaxvision.graph.networks import GAT, GCN, GIN, ChebNet, GraphSAGE
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -45,6 +47,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "dropout_rate": 0.5,
             "learn_epsilon": True,
         },
+        # Micheli 2009 adds units one by one; the width and depth of the GCN, without its dropout.
+        "nn4g": {"network": NN4GNet, "hidden": (16, 16), "dropout_rate": 0.0},
+        # Wang et al. 2019, section 4.1 and figure 3: four edge convolutions, 20 nearest points, dropout 0.5.
+        "dgcnn": {"network": DGCNN, "hidden": (64, 64, 128, 256), "nearest": 20, "dropout_rate": 0.5},
     }
 )
 """Networks of the papers: fields of :func:`graph_network` by name."""

@@ -39,7 +39,8 @@ class ChebConv(nn.Module):
       features: width of the output.
       order: number of polynomials, K: a filter reaches K - 1 edges far.
       normalization: of the Laplacian: "symmetric", ``I - D^-1/2 A D^-1/2``; "random_walk", ``I - D^-1 A``;
-        None, ``D - A``.
+        None, ``D - A``; "given", ``I - A`` with weights that are normalised already, such as
+        :func:`jaxvision.data.whole_graph_edges` makes for parts of a graph.
       largest_eigenvalue: ``lambda_max``; None for 2, the bound of the two normalised Laplacians. The plain
         one needs its own.
       use_bias: whether to add a bias.
@@ -55,7 +56,7 @@ class ChebConv(nn.Module):
 
     features: int
     order: int
-    normalization: Literal["symmetric", "random_walk"] | None = "symmetric"
+    normalization: Literal["symmetric", "random_walk", "given"] | None = "symmetric"
     largest_eigenvalue: float | None = None
     use_bias: bool = True
     kernel_init: Initializer = xavier_uniform()
@@ -123,6 +124,8 @@ class ChebConv(nn.Module):
             if self.largest_eigenvalue is None:
                 raise ValueError("largest_eigenvalue: expected that of the plain Laplacian, got None")
             of_edges, of_nodes = -weights, degrees
+        elif self.normalization == "given":
+            of_edges, of_nodes = -weights, jnp.ones_like(degrees)
         elif self.normalization == "symmetric":
             scale = inverse_root(degrees)
             of_edges = -weights * edges.at_senders(scale) * edges.at_receivers(scale)
@@ -133,7 +136,7 @@ class ChebConv(nn.Module):
             of_edges, of_nodes = -weights * edges.at_senders(scale), jnp.ones_like(degrees)
         else:
             raise ValueError(
-                f"normalization: expected symmetric, random_walk or None, got {self.normalization!r}"
+                f"normalization: expected symmetric, random_walk, given or None, got {self.normalization!r}"
             )
         factor = 2 / (2.0 if self.largest_eigenvalue is None else self.largest_eigenvalue)
         return factor * of_edges, factor * of_nodes - 1

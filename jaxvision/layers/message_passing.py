@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.core import Graph, check_floating, check_integer, check_layout
-from jaxvision.ops.neighbours import Neighbours, neighbour_sum
+from jaxvision.ops.neighbours import Neighbours, check_neighbours, neighbour_sum
 from jaxvision.ops.segments import segment_max, segment_mean, segment_sum
 
 
@@ -121,7 +121,8 @@ def pass_messages(
       New features of the nodes ``[V, ...]``, zeros in the padding.
 
     Raises:
-      ValueError: if the graph's arrays do not fit together.
+      ValueError: if the graph's arrays do not fit together, or ``neighbours`` is seen to be another graph's
+        (:func:`jaxvision.ops.neighbours.check_neighbours`).
 
     >>> from jaxvision.core import Graph
     >>> true = jnp.ones(2, bool)
@@ -139,6 +140,8 @@ def pass_messages(
 def edges_of(graph: Graph, neighbours: Neighbours | None) -> Edges:
     """What message functions see of a graph; arguments and errors as :func:`pass_messages`."""
     check_graph(graph)
+    if neighbours is not None:
+        check_neighbours(neighbours, graph.senders, graph.receivers, graph.nodes.shape[0])
     nodes = mask_rows(graph.nodes, graph.where_nodes)
     features = None if graph.edges is None else mask_rows(graph.edges, graph.where_edges)
     return Edges(nodes, features, graph.senders, graph.receivers, graph.where_edges, neighbours)

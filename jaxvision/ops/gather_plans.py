@@ -86,6 +86,11 @@ def plan_segments(
     return GatherPlan(tuple(levels), places.astype(np.int32))  # type: ignore[arg-type]  # numpy until used
 
 
+def plan_size(plan: GatherPlan) -> int:
+    """Number of rows that a plan reduces, those that count."""
+    return sum(table.size for table in plan.levels[0]) if plan.levels else 0
+
+
 def _chunks(
     rows: np.ndarray, owners: np.ndarray, num_segments: int, sizes: Sequence[int]
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:

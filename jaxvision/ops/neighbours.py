@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxvision.core import Graph, check_floating
-from jaxvision.ops.gather_plans import GatherPlan, plan_segments, reduce_by_plan
+from jaxvision.ops.gather_plans import GatherPlan, plan_segments, plan_size, reduce_by_plan
 from jaxvision.ops.segments import segment_sum
 
 
@@ -102,14 +102,15 @@ def neighbour_sum(
       senders: start of each edge ``[E]``, integers in ``0 .. V - 1``.
       receivers: end of each edge ``[E]``, integers in ``0 .. V - 1``.
       where: True where an edge counts ``[E]``, bool; None for everywhere.
-      neighbours: of the same edges; None for a scatter.
+      neighbours: of the same edges; None for a scatter. See :func:`check_neighbours` for that of another
+        graph.
 
     Returns:
       ``[V, ..., F]`` in the dtype of ``rows``; summed in float32 at least. Nodes without edges have zeros.
       Reverse mode differentiates it any number of times, forward mode does not.
 
     Raises:
-      ValueError: if the shapes of rows and weights do not fit.
+      ValueError: if the shapes of rows and weights do not fit, or the plan is seen to be another graph's.
 
     >>> neighbour_sum(jnp.array([[1.0], [2.0]]), jnp.array([3.0, 4.0]), jnp.array([0, 1]), jnp.array([1, 1]))
     Array([[ 0.],
@@ -125,9 +126,44 @@ def neighbour_sum(
             )
     if neighbours is None:
         return _neighbour_sum(rows, weights, _Edges(senders, receivers, where, None, None))
+    check_neighbours(neighbours, senders, receivers, rows.shape[0])
     there = neighbours.incoming, neighbours.senders
     back = neighbours.outgoing, neighbours.receivers
     return _neighbour_sum(rows, weights, _Edges(senders, receivers, where, there, back))
+
+
+def check_neighbours(neighbours: Neighbours, senders: Any, receivers: Any, num_nodes: int) -> None:
+    """Checks that a plan is that of a graph, as far as it can be seen.
+
+    Compared are the numbers of nodes and of edges, of which the graph may have more for padding; and the
+    edges themselves where all arrays are numpy. Inside of ``jit`` edges have no values, and what lies on a
+    device is not fetched: there, the plan of another graph of the same sizes gives that graph's sums.
+
+    Args:
+      neighbours: the plan.
+      senders: of the graph, integers ``[E]``.
+      receivers: of the graph, integers ``[E]``.
+      num_nodes: of the graph, V.
+
+    Raises:
+      ValueError: if it is another graph's.
+    """
+    remedy = "make it with plan_neighbours of the graph that it is used with"
+    found = neighbours.in_degrees.shape[0], plan_size(neighbours.incoming)
+    if found[0] != num_nodes or found[1] > senders.shape[0]:
+        raise ValueError(
+            f"neighbours: the plan is of {found[0]} nodes and {found[1]} edges, the graph has {num_nodes} "
+            f"and {senders.shape[0]}; {remedy}"
+        )
+    ways = (
+        (neighbours.incoming, neighbours.senders, senders),
+        (neighbours.outgoing, neighbours.receivers, receivers),
+    )
+    for plan, others, ends in ways:
+        for table, other in zip(plan.levels[0] if plan.levels else (), others, strict=True):
+            arrays = (table, other, ends)
+            if all(isinstance(array, np.ndarray) for array in arrays) and np.any(ends[table] != other):
+                raise ValueError(f"neighbours: the plan is of other edges than the graph's; {remedy}")
 
 
 Planned = tuple[GatherPlan, tuple[jax.Array, ...]]

@@ -1,8 +1,8 @@
 """Sums over segments written in the ways that platforms differ in; all give the numbers of ``segment_sum``.
 
-:func:`jaxvision.ops.segment_sum` scatters, or gathers by a plan. Measured on a CPU with 2 million rows of 16
-into 100 thousand segments: a plan takes about a fifth of a scatter's time and a product with a BCSR matrix
-half of it; a dense product is worth it for a few segments only. They are here to be compared.
+:func:`jaxvision.ops.segment_sum` scatters, or gathers by a plan, which is what it takes on a CPU. A sparse
+product stores its matrix of ones anew, and a dense one is worth it for a few segments only. They are here to
+be compared.
 """
 
 import jax

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvision.core import check_floating, check_integer
-from jaxvision.ops.gather_plans import GatherPlan, reduce_by_plan, take_rows
+from jaxvision.ops.gather_plans import GatherPlan, plan_size, reduce_by_plan, take_rows
 
 
 def segment_sum(
@@ -304,8 +304,8 @@ def _check(
             f"where: expected bool {list(segment_ids.shape)}, one a row, got {where.dtype} "
             f"{list(where.shape)}"
         )
-    if plan is not None and plan.places.shape[0] != num_segments:
+    if plan is not None and (plan.places.shape[0] != num_segments or plan_size(plan) > segment_ids.shape[0]):
         raise ValueError(
-            f"plan: expected one of {num_segments} segments, got one of {plan.places.shape[0]}; make it "
-            "of the same segments"
+            f"plan: expected one of {num_segments} segments and at most {segment_ids.shape[0]} rows, got one "
+            f"of {plan.places.shape[0]} and {plan_size(plan)}; make it of the same segments"
         )

@@ -60,25 +60,29 @@ def force_layout(
     return _unit(places)
 
 
-def principal_plane(values: np.ndarray) -> np.ndarray:
-    """Places nodes by the two directions in which their features, or what a network gives, differ most.
+def principal_plane(vectors: np.ndarray) -> np.ndarray:
+    """Coordinates on the two axes along which vectors, or what a network gives, differ most.
+
+    Each axis points to where its largest coordinate is positive, so that the map is the same on any machine.
 
     Args:
-      values: floating ``[V, F]``.
+      vectors: floating ``[N, D]``.
 
     Returns:
-      float64 ``[V, 2]``, from 0 to 1.
+      float64 ``[N, 2]``, with mean 0; zeros where there is no second axis.
 
-    >>> principal_plane(np.array([[0.0, 0.0, 1.0], [4.0, 0.0, 1.0], [2.0, 0.0, 1.0]]))[:, 1].tolist()
-    [0.5, 0.5, 0.5]
+    >>> principal_plane(np.array([[0.0, 0.0, 1.0], [4.0, 0.0, 1.0], [5.0, 0.0, 1.0]]))[:, 0].round(6).tolist()
+    [3.0, -1.0, -2.0]
     """
-    values = np.asarray(values, np.float64)
-    centred = values - values.mean(axis=0) if len(values) else values
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    places = np.zeros((len(values), 2))
-    chosen = directions[:, ::-1][:, :2]  # [F, 2]
-    places[:, : chosen.shape[1]] = centred @ chosen
-    return _unit(places)
+    vectors = np.asarray(vectors, np.float64)
+    points = np.zeros((len(vectors), 2))
+    if vectors.size == 0:
+        return points
+    left, sizes, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    axes = left[:, :2] * sizes[:2]  # [N, 1 or 2]
+    points[:, : axes.shape[1]] = axes
+    largest = points[np.abs(points).argmax(axis=0), np.arange(2)]
+    return points * np.where(largest < 0, -1.0, 1.0)
 
 
 def plot_node_map(

@@ -17,7 +17,7 @@ class GraphRecipe:
       l2: strength of the L2 penalty.
       l2_layers: path patterns of what is penalised; empty for all matrices.
       steps: epochs on one graph, or batches of graphs.
-      patience: epochs without a better loss or score on the validation nodes, for runs from many seeds.
+      patience: epochs in a row without a better score on the validation nodes that end a run.
       optimizer: of :mod:`jaxvision.optimizers`.
     """
 
@@ -61,6 +61,9 @@ NODE_RECIPES = MappingProxyType(
         "dcnn": GraphRecipe({"hidden": 16, "dropout": 0.5, "hops": 2}, 0.05, 0.0, (), 200, None, "adagrad"),
         # Monti et al. 2017, section 5.2: the setting of the GCN, with Gaussian kernels over degrees.
         "monet": GraphRecipe({"hidden": 16, "layers": 2, "dropout": 0.5}),
+        # Micheli 2009 and Wang et al. 2019 use no such graphs; the setting of the GCN.
+        "nn4g": GraphRecipe({"hidden": 16, "layers": 2, "dropout": 0.5}, l2_layers=()),
+        "dgcnn": GraphRecipe({"hidden": 16, "layers": 2, "dropout": 0.5}, l2_layers=()),
     }
 )
 
@@ -73,6 +76,14 @@ GRAPH_RECIPES = MappingProxyType(
         "gatv2": GraphRecipe({"hidden": 8, "heads": 8, "layers": 3, "dropout": 0.2}, 0.005, 0.0, (), 400),
         "sage": GraphRecipe({"hidden": 64, "layers": 3, "dropout": 0.5}, 0.01, 0.0, (), 400),
         "chebnet": GraphRecipe({"hidden": 64, "layers": 3, "dropout": 0.5, "hops": 2}, 0.01, 0.0, (), 400),
+        # Micheli 2009, section III: a dense layer on the mean of the states.
+        "nn4g": GraphRecipe(
+            {"hidden": 32, "layers": 4, "dropout": 0.0, "readout": "mean"}, 0.01, 0.0, (), 400
+        ),
+        # Wang et al. 2019, section 4.1: layers of 64, the maximum over the nodes, dropout 0.5.
+        "dgcnn": GraphRecipe(
+            {"hidden": 64, "layers": 3, "dropout": 0.5, "readout": "max"}, 0.001, 0.0, (), 400
+        ),
     }
 )
 
@@ -88,6 +99,8 @@ LINK_RECIPES = MappingProxyType(
         "sage": _LINK,
         "gin": _LINK,
         "chebnet": dataclasses.replace(_LINK, fields={**_LINK.fields, "hops": 2}),
+        "nn4g": _LINK,
+        "dgcnn": _LINK,
     }
 )
 

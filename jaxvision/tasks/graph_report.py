@@ -19,6 +19,30 @@ from jaxvision.tasks.report_files import print_table, write_scores, write_table
 _MOST_PLACED = 800  # nodes; the layout by forces compares all pairs
 
 
+def write_node_report(folder: Path, data: NodeGraph, logits: np.ndarray) -> None:
+    """Writes scores, tables, pictures and predictions of a graph whose nodes were classified.
+
+    Args:
+      folder: of the run.
+      data: the graph; scored are the nodes to test on, else those to validate on, else those trained on.
+      logits: floating ``[V, K]``.
+    """
+    labels, names = data.labels, data.class_names
+    part = next((part for part in ("test", "val", "train") if getattr(data, part).any()), "train")
+    chosen = getattr(data, part)
+    write_class_report(folder, logits[chosen], labels[chosen], names, noun=f"{part} nodes")
+    parts = {"part": data.part_names()}
+    write_class_predictions(
+        folder / "predictions.csv", name_nodes(data), logits, labels, names, columns=parts
+    )
+    write_node_map(folder / "map.png", data, logits)
+
+
+def name_nodes(data: NodeGraph) -> Sequence[str]:
+    """Names of the nodes, or their numbers where they have none."""
+    return data.node_names or [str(index) for index in range(len(data.labels))]
+
+
 def write_class_report(
     folder: Path, logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, noun: str
 ) -> dict[str, float]:
@@ -52,7 +76,7 @@ def write_class_predictions(
     path: Path,
     names: Sequence[str],
     logits: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     class_names: Sequence[str],
     *,
     columns: Mapping[str, Sequence[str]],
@@ -63,7 +87,7 @@ def write_class_predictions(
       path: of the file.
       names: N names.
       logits: floating ``[N, K]``.
-      labels: integers ``[N]``; -1 is written as nothing.
+      labels: integers ``[N]``; -1 is written as nothing. None for no such column.
       class_names: K names.
       columns: more columns of N texts, which come after the name.
     """
@@ -71,12 +95,13 @@ def write_class_predictions(
     predicted = probabilities.argmax(axis=1)
     rows: list[dict[str, Any]] = []
     for index, name in enumerate(names):
-        label = int(labels[index])
+        label = -1 if labels is None else int(labels[index])
+        known = {} if labels is None else {"label": class_names[label] if label >= 0 else ""}
         rows.append(
             {
                 "id": name,
                 **{column: texts[index] for column, texts in columns.items()},
-                "label": class_names[label] if label >= 0 else "",
+                **known,
                 "prediction": class_names[int(predicted[index])],
                 "probability": float(probabilities[index].max()),
             }

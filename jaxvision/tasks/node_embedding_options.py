@@ -35,6 +35,16 @@ __all__ = [
 ]
 
 _ALL_PAIRS = 1000  # nodes of a graph whose pairs are all compared
+_METHODS_OF = {
+    "p": ("node2vec",),
+    "q": ("node2vec",),
+    "order": ("line",),
+    "layers": ("struc2vec",),
+    "candidates": ("struc2vec",),
+    "stay": ("struc2vec",),
+    "loss": ("deepwalk", "node2vec", "struc2vec"),
+}
+"""Methods that read an option which not all of them read."""
 
 
 class EmbeddingGraph(NamedTuple):
@@ -132,7 +142,7 @@ class NodeEmbeddingData:
 
 @dataclasses.dataclass(frozen=True)
 class NodeEmbeddingModel:
-    """What is learned from what."""
+    """What is learned from what; an option that the method does not read is an error."""
 
     method: Literal["deepwalk", "node2vec", "line", "struc2vec"] = "deepwalk"
     """deepwalk: nodes that come near each other in walks. node2vec: in walks biased by p and q. line: nodes
@@ -171,6 +181,13 @@ class NodeEmbeddingModel:
             raise ValueError(
                 "--model.walk-length: got 1, expected 2 or more: a walk of one node has no context"
             )
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, methods in _METHODS_OF.items():
+            if self.method not in methods and getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"--model.{name} {getattr(self, name)}: --model.method {self.method} does not read it; "
+                    f"leave it out, or give --model.method {' or '.join(methods)}"
+                )
 
     def word2vec(self, num_nodes: int, *, batch_size: int) -> Word2Vec:
         """The skip-gram that learns from walks."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.pictures import plot_labelled_points
+from jaxvision.pictures import plot_labelled_points, principal_plane
 from jaxvision.tasks.node_embedding_options import EmbeddingGraph, NodeEmbeddingReport
 from jaxvision.tasks.node_embedding_scores import (
     classification_rows,
@@ -15,7 +15,7 @@ from jaxvision.tasks.node_embedding_scores import (
     twin_scores,
 )
 from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
-from jaxvision.tasks.word_report import document_names, principal_plane
+from jaxvision.tasks.word_report import document_names
 from jaxvision.training import read_json_lines
 from jaxvision.weights import write_word_vectors
 

@@ -159,8 +159,9 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
       rng: chooses edges and others.
 
     Raises:
-      ValueError: if the share is out of its range, an edge stands one way only, or so many edges cannot be
-        taken out: the others are what holds the graph together.
+      ValueError: if the share is out of its range, an edge stands one way only, fewer than 2 edges would be
+        held out (to fit a classifier of pairs and to score it), or so many cannot be taken out: the others
+        are what holds the graph together.
 
     References:
       Grover and Leskovec 2016, section 4.4: half of the edges, the rest connected, as many pairs without.
@@ -182,11 +183,7 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
     low, high = np.sort(np.stack([forest.row, forest.col]), axis=0)
     free = pairs[~np.isin(edge_keys(pairs[:, 0], pairs[:, 1], size), edge_keys(low, high, size))]
     count = round(share * len(pairs))
-    if not 1 <= count <= len(free):
-        raise ValueError(
-            f"edges to hold out: {count} of {len(pairs)}, but {len(free)} can be spared before the graph "
-            "falls apart; lower the share"
-        )
+    _check_count(count, len(pairs), len(free))
     chosen = rng.permutation(free)[:count].astype(np.int32)
     first, second = chosen.T
     gone = np.concatenate([edge_keys(first, second, size), edge_keys(second, first, size)])
@@ -201,6 +198,20 @@ def hold_out_edges(graph: Graph, share: float, *, rng: np.random.Generator) -> L
     loops = edge_keys(np.arange(size), np.arange(size), size)
     others = sample_negatives(np.setdiff1d(known, loops), size, count, rng=rng, distinct=True)
     return LinkSplit(graph._replace(**arrays), chosen, others)
+
+
+def _check_count(count: int, pairs: int, free: int) -> None:
+    """Checks that so many edges can be held out, to fit a classifier of pairs and to score it."""
+    if count < 2:
+        raise ValueError(
+            f"edges to hold out: {count} of {pairs}, expected 2 or more, one to fit a classifier and one to "
+            "score it; raise the share, or take a larger graph"
+        )
+    if count > free:
+        raise ValueError(
+            f"edges to hold out: {count} of {pairs}, but {free} can be spared before the graph falls apart; "
+            "lower the share"
+        )
 
 
 def link_scores(

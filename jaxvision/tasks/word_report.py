@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxvision.data import Vocabulary, read_analogies, read_word_pairs
-from jaxvision.pictures import plot_word_map
+from jaxvision.pictures import plot_word_map, principal_plane
 from jaxvision.sequence import WordSpace, keep_probability
 from jaxvision.tasks.report_files import print_table, write_curves, write_scores, write_table
 from jaxvision.tasks.word_options import WordReportOptions
@@ -18,7 +18,6 @@ __all__ = [
     "document_names",
     "evaluate_words",
     "neighbour_rows",
-    "principal_plane",
     "telling_words",
     "write_word_report",
 ]
@@ -128,20 +127,6 @@ def telling_words(vocabulary: Vocabulary, subsample: float | None) -> np.ndarray
     order = np.argsort(-vocabulary.counts, kind="stable")
     telling = order[keep[order] >= 0.5]
     return telling if len(telling) else order
-
-
-def principal_plane(vectors: np.ndarray) -> np.ndarray:
-    """Coordinates on the two axes along which vectors differ most, ``[N, D]`` to ``[N, 2]``.
-
-    Each axis points to where its largest coordinate is positive, so that the map is the same on any machine.
-    """
-    centred = np.asarray(vectors, np.float64) - np.mean(vectors, axis=0, dtype=np.float64)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    points = np.zeros((len(centred), 2))
-    axes = left[:, :2] * sizes[:2]  # [N, 1 or 2]
-    points[:, : axes.shape[1]] = axes
-    largest = points[np.abs(points).argmax(axis=0), np.arange(2)]
-    return points * np.where(largest < 0, -1.0, 1.0)
 
 
 def document_names(names: Sequence[str]) -> list[str]:

@@ -18,7 +18,15 @@ def _pairs(edges):
     }
 
 
-@pytest.mark.parametrize("text", ["a b\nb c\n", "source,target\na,b\nb,c\n", "# two\n\na\tb # x\n b ; c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b\nb c\n",
+        "source,target\na,b\nb,c\n",
+        "# two\n\na\tb # x\n b ; c",
+        "# who met whom\n\nSource;Target  # names\na;b\nb;c\n",
+    ],
+)
 def test_edges_are_read_in_any_common_form(tmp_path, text):
     found = read_edge_list(_write(tmp_path / "e.txt", text))
     assert found.node_names == ("a", "b", "c") and found.graph.edges is None
@@ -41,6 +49,8 @@ def test_labels_are_joined_by_name(tmp_path):
     edges = read_edge_list(_write(tmp_path / "e.txt", "a b\nb c\n"))
     found = read_node_labels(_write(tmp_path / "l.csv", "id,label\nc,red\na,blue\n"), edges)
     assert found.class_names == ("blue", "red") and found.labels.tolist() == [0, -1, 1]
+    again = read_node_labels(_write(tmp_path / "m.csv", "# colours\nid,label\nc,red\na,blue\n"), edges)
+    assert again.class_names == found.class_names and again.labels.tolist() == found.labels.tolist()
     found = read_node_labels(_write(tmp_path / "n.csv", "c 10\na 9\n"), edges)
     assert found.class_names == ("9", "10") and found.labels.tolist() == [0, -1, 1]
 

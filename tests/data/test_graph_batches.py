@@ -28,7 +28,9 @@ from jaxvision.data import (
     split_edges,
     split_nodes,
     unpad_graph,
+    whole_graph_edges,
 )
+from jaxvision.layers import degree_coordinates
 
 
 def same(first, second):
@@ -182,6 +184,61 @@ def test_a_fan_out_bounds_what_is_drawn_and_every_neighbour_is_as_likely():
     assert counts[0] == 0 and counts[1:].min() > 110 and counts[1:].max() < 190  # 150 expected, sigma 10
     part, nodes = sampler.draw([4], rng=np.random.default_rng(0))
     assert nodes.tolist() == [4] and not part.where_edges.any()
+
+
+def test_edges_carry_what_is_made_of_the_degrees_of_the_whole_graph():
+    senders, receivers = [0, 1, 1, 2, 3, 3, 3, 4], [1, 0, 2, 1, 3, 3, 0, 4]  # two loops on 3, the last counts
+    weights = np.array([2.0, 3.0, 1.0, 4.0, 9.0, 5.0, 1.0, -1.0])
+    graph = make_graph(senders, receivers, num_nodes=6, edges=weights)
+
+    def dense(found):
+        matrix = np.zeros((6, 6))
+        np.add.at(matrix, (found.receivers, found.senders), found.edges)
+        return matrix
+
+    def root(degrees):
+        return np.array([degree**-0.5 if degree > 0 else 0 for degree in degrees])
+
+    matrix = np.zeros((6, 6))
+    np.add.at(matrix, (receivers, senders), weights)
+    other = matrix - np.diag(np.diag(matrix))
+    looped = other + np.diag([1, 1, 1, 5, -1, 1])
+    scale = root(looped.sum(1))
+    np.testing.assert_allclose(
+        dense(whole_graph_edges(graph, "gcn")), scale[:, None] * looped * scale, rtol=1e-6
+    )
+    scale = root(other.sum(0))
+    np.testing.assert_allclose(
+        dense(whole_graph_edges(graph, "chebyshev")), scale[:, None] * other * scale, rtol=1e-6
+    )
+    places = whole_graph_edges(graph, "degrees")
+    wanted = np.asarray(degree_coordinates(graph))
+    np.testing.assert_allclose(places.edges, wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="expected 'gcn', 'chebyshev' or 'degrees', got 'gin'"):
+        whole_graph_edges(graph, "gin")
+    with pytest.raises(ValueError, match=r"edges carry features \[8, 2\]"):
+        whole_graph_edges(graph._replace(edges=np.ones((8, 2), np.float32)), "gcn")
+
+
+def test_weights_of_drawn_edges_make_up_for_those_that_are_not():
+    club = karate_club().graph
+    weighted = whole_graph_edges(club, "gcn")
+    x = np.random.default_rng(0).normal(size=34)
+    wanted = np.zeros(34)
+    np.add.at(wanted, weighted.receivers, weighted.edges * x[weighted.senders])
+    sampler = NeighbourSampler(weighted, (2,), seeds=34, keep_loops=True, rescale=True)
+    sums = np.zeros((300, 34))
+    for seed in range(300):
+        part, nodes = sampler.draw(np.arange(34), rng=np.random.default_rng(seed))
+        real = part.where_edges
+        loops = part.senders[real] == part.receivers[real]
+        assert loops.sum() == 34 and np.bincount(part.receivers[real][~loops]).max() == 2
+        np.add.at(sums[seed], part.receivers[real], part.edges[real] * x[nodes[part.senders[real]]])
+    error = sums.mean(axis=0) - wanted
+    assert np.all(np.abs(error) < 5 * sums.std(axis=0) / np.sqrt(300) + 1e-5)
+    assert np.abs(sums[0] - wanted).max() > 0.05, "a single draw differs"
+    with pytest.raises(ValueError, match=r"rescale: expected a weight \[E\] an edge"):
+        NeighbourSampler(club, (2,), seeds=3, rescale=True)
 
 
 def test_sampling_refuses_what_does_not_fit():

@@ -160,6 +160,7 @@ def test_a_graph_in_csv_files(tmp_path):
     assert data.labels.tolist() == [0, 1, -1, 0, 1] and data.graph.nodes[1].tolist() == [3.0, 4.5]
     assert data.graph.senders.tolist() == [1, 0, 3, 2] and data.graph.edges.tolist() == [3.0, 3.0, 1.0, 1.0]
     assert data.part_names() == ["train", "train", "", "val", "test"]
+    assert data.feature_names == ("x", "y")
     directed = read_graph_csv(*write_csv(tmp_path), directed=True)
     assert directed.graph.senders.tolist() == [1, 0, 2] and directed.graph.edges.tolist() == [4.0, 2.0, 1.0]
 
@@ -170,6 +171,18 @@ def test_csv_files_without_features_parts_or_weights(tmp_path):
     assert data.class_names == ("9", "10") and data.graph.nodes.tolist() == np.eye(20).tolist()
     assert [int(mask.sum()) for mask in (data.train, data.val, data.test)] == [12, 4, 4]
     assert data.graph.edges is None and data.graph.senders.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "nodes", ["id\na\nb\nc\nd\n", "label,id\n,a\n,b\n,c\n,d\n", "id,label\na,1\nb,1\nc,\nd,1\n"]
+)
+def test_a_graph_without_classes_where_none_are_needed(tmp_path, nodes):
+    paths = write_csv(tmp_path, nodes)
+    data = read_graph_csv(*paths, needs_labels=False)
+    assert data.class_names == () and data.labels.tolist() == [-1] * 4 and not data.train.any()
+    assert data.feature_names == data.node_names == ("a", "b", "c", "d")
+    with pytest.raises(ValueError, match=r"no column 'label'|class"):
+        read_graph_csv(*paths)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,19 @@ def test_what_padding_holds_is_not_looked_at():
     assert unpad_graph(padded).nodes.tolist() == [[1.0]]
 
 
+def test_what_is_real_may_not_hang_on_padding():
+    graph = make_graph([0, 2, 1], [1, 0, 2], num_nodes=3)
+    masked = graph._replace(where_nodes=np.array([True, True, False]))
+    with pytest.raises(ValueError, match=r"edge 0 from 2 to 0 is real, but its sender is padding \(1 such"):
+        unpad_graph(masked)
+    with pytest.raises(ValueError, match="edge 2 from 1 to 2 is real, but its receiver is padding"):
+        coalesce(masked._replace(where_edges=np.array([False, True, True])))
+    kept = unpad_graph(masked._replace(where_edges=np.array([False, True, False])))
+    assert (kept.senders.tolist(), kept.receivers.tolist()) == ([0], [1])
+    with pytest.raises(ValueError, match="node 0 is real, but its graph 0 is padding"):
+        unpad_graph(graph._replace(where_graphs=np.zeros(1, bool)))
+
+
 def test_edits_refuse_what_they_cannot_do():
     graph = make_graph([0], [1], num_nodes=2, edges=[[1.0, 2.0]])
     with pytest.raises(ValueError, match="edges carry features"):

@@ -12,6 +12,7 @@ from jax.test_util import check_grads
 
 from jaxvision import ops
 from jaxvision.core import Graph
+from jaxvision.layers import GCNConv
 from jaxvision.ops.segment_formulations import bcoo_sum, dense_sum, sorted_sum
 
 IDS = np.array([3, 0, 3, 1, 3, 0, 5], np.int32)
@@ -142,6 +143,8 @@ def test_bad_arguments():
         ops.segment_max(values, ids, 2, where=ids)
     with pytest.raises(ValueError, match="plan: expected one of 3"):
         ops.segment_sum(values, ids, 3, plan=ops.plan_segments(np.zeros(3, int), 2))
+    with pytest.raises(ValueError, match="at most 3 rows, got one of 2 and 5"):
+        ops.segment_sum(values, ids, 2, plan=ops.plan_segments(np.zeros(5, int), 2))
     with pytest.raises(ValueError, match="expected 0 to 1, got 0 to 2"):
         ops.plan_segments(np.array([0, 2]), 2)
     with pytest.raises(ValueError, match="chunk_sizes"):
@@ -215,3 +218,28 @@ def test_neighbour_sum_says_what_does_not_fit():
     graph = _graph()
     with pytest.raises(ValueError, match=r"weights: expected \[9, 2\]"):
         ops.neighbour_sum(jnp.ones((5, 2, 3)), jnp.ones(9), graph.senders, graph.receivers)
+
+
+def test_the_plan_of_another_graph_is_refused():
+    graph = _graph()
+    ends = graph.senders, graph.receivers
+
+    def run(senders, receivers, plan, count=5):
+        return ops.neighbour_sum(jnp.ones((count, 1)), None, senders, receivers, neighbours=plan)
+
+    run(*ends, ops.plan_neighbours(graph))
+    for other, message in ((_graph(count=6), "6 nodes and 9 edges"), (_graph(size=40), "5 nodes and 26")):
+        for call in (run, jax.jit(run)):
+            with pytest.raises(ValueError, match=f"the plan is of {message}.* the graph has 5 and 9"):
+                call(*ends, ops.plan_neighbours(other))
+    turned = ops.plan_neighbours(graph._replace(senders=graph.receivers, receivers=graph.senders))
+    with pytest.raises(ValueError, match="the plan is of other edges than the graph's"):
+        run(*ends, turned)
+    moved = ops.plan_neighbours(graph._replace(receivers=(graph.receivers + 1) % 5))
+    with pytest.raises(ValueError, match="the plan is of other edges"):
+        run(*ends, moved)
+    run(*map(jnp.asarray, ends), turned)  # the edges lie on a device: not fetched, and not compared
+    layer = GCNConv(2)
+    whole = graph._replace(nodes=np.ones((5, 3), np.float32))
+    with pytest.raises(ValueError, match="the plan is of 6 nodes"):
+        layer.init(jax.random.key(0), whole, neighbours=ops.plan_neighbours(_graph(count=6)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from jaxvision.pictures import force_layout, plot_node_map, principal_plane
 
@@ -17,14 +18,16 @@ def test_neighbours_lie_nearer_than_others():
     assert force_layout(np.zeros(1, int), np.zeros(1, int), 1).shape == (1, 2)
 
 
-def test_the_plane_of_greatest_variance():
-    rng = np.random.default_rng(0)
-    plane = rng.normal(size=(50, 2)) * [3, 1]
-    turned = plane @ np.linalg.qr(rng.normal(size=(5, 5)))[0][:2]
-    places = principal_plane(turned)
+def test_the_plane_is_that_of_principal_components():
+    vectors = np.random.default_rng(0).normal(size=(20, 6)) * [5, 3, 1, 1, 1, 1] + 7
+    found, expected = principal_plane(vectors), PCA(2).fit_transform(vectors)
     for axis in range(2):
-        assert abs(np.corrcoef(places[:, axis], plane[:, axis])[0, 1]) > 0.9
-    assert principal_plane(np.ones((3, 1))).tolist() == [[0.5, 0.5]] * 3
+        sign = np.sign(expected[np.abs(expected[:, axis]).argmax(), axis])
+        np.testing.assert_allclose(found[:, axis], sign * expected[:, axis], atol=1e-9)
+    np.testing.assert_allclose(principal_plane(vectors[::-1]), found[::-1], atol=1e-9)
+    assert principal_plane(np.ones((1, 3))).tolist() == [[0, 0]]
+    assert principal_plane(np.zeros((0, 3))).shape == principal_plane(np.zeros((0, 0))).shape == (0, 2)
+    np.testing.assert_allclose(np.abs(principal_plane(np.array([[1.0], [3.0]]))), [[1, 0], [1, 0]])
 
 
 def test_a_map_is_drawn(tmp_path):

@@ -156,7 +156,7 @@ def test_twins_of_the_barbell_get_near_vectors(placement):
 
 
 def test_methods_become_walks():
-    assert NodeEmbeddingModel(p=4.0).walk().keywords == {"length": 80}, "DeepWalk has no bias"
+    assert NodeEmbeddingModel().walk().keywords == {"length": 80}, "DeepWalk has no bias"
     biased = NodeEmbeddingModel(method="node2vec", p=4.0, walk_length=9).walk()
     assert biased.func is random_walks and biased.keywords == {"length": 9, "p": 4.0, "q": 1.0}
     assert NodeEmbeddingModel(method="struc2vec").walk().func is structural_walks
@@ -197,6 +197,22 @@ def test_a_graph_that_cannot_be_opened_is_named(options, message):
     [
         (NodeEmbeddingModel, {"p": 0.0}, "--model: p: got 0.0"),
         (NodeEmbeddingModel, {"q": -2.0}, "--model: q: got -2.0"),
+        (
+            NodeEmbeddingModel,
+            {"p": 4.0},
+            r"--model.p 4.0: .*deepwalk does not read it.* --model.method node2v",
+        ),
+        (
+            NodeEmbeddingModel,
+            {"method": "struc2vec", "q": 0.5},
+            "--model.q 0.5: --model.method struc2vec does",
+        ),
+        (NodeEmbeddingModel, {"method": "node2vec", "order": "first"}, "give --model.method line"),
+        (
+            NodeEmbeddingModel,
+            {"method": "line", "loss": "hierarchical"},
+            "--model.loss hierarchical: --model",
+        ),
         (NodeEmbeddingModel, {"walk_length": 0}, "--model: length: got 0"),
         (NodeEmbeddingModel, {"walk_length": 1}, "walk of one node has no context"),
         (NodeEmbeddingTraining, {"walks_per_node": 0}, "--train.walks-per-node: got 0"),

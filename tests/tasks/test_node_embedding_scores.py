@@ -105,8 +105,15 @@ def test_what_cannot_be_held_out_is_named():
         hold_out_edges(graph, 1.0, rng=rng)
     with pytest.raises(ValueError, match="70 of 78, but 45 can be spared"):
         hold_out_edges(graph, 0.9, rng=rng)
-    with pytest.raises(ValueError, match="0 of 78, but 45"):
+    with pytest.raises(ValueError, match="0 of 78, expected 2 or more, one to fit a classifier"):
         hold_out_edges(graph, 1e-9, rng=rng)
+    triangle = make_graph([0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2], num_nodes=9)
+    with pytest.raises(ValueError, match="1 of 3, expected 2 or more"):
+        hold_out_edges(triangle, 0.3, rng=rng)
+    for ends in (([0, 1], [1, 0]), ([0], [0]), ([], [])):
+        for share in (0.3, 0.5):
+            with pytest.raises(ValueError, match=r"of [01], expected 2 or more.* take a larger graph"):
+                hold_out_edges(make_graph(*ends, num_nodes=3), share, rng=rng)
     with pytest.raises(ValueError, match="an edge stands one way only"):
         hold_out_edges(make_graph([0, 1], [1, 2], num_nodes=3), 0.5, rng=rng)
 

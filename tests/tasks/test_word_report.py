@@ -3,7 +3,6 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
 from jaxvision.data import Vocabulary
 from jaxvision.sequence import WordSpace
@@ -11,7 +10,6 @@ from jaxvision.tasks import WordReportOptions, word_report
 from jaxvision.tasks.word_report import (
     document_names,
     evaluate_words,
-    principal_plane,
     telling_words,
     write_word_report,
 )
@@ -25,16 +23,6 @@ COUNTS = [9000, *range(90, 0, -10)]
 @pytest.fixture
 def space():
     return WordSpace(Vocabulary(WORDS, counts=COUNTS), RNG.normal(size=(10, 4)).astype(np.float32))
-
-
-def test_the_plane_is_that_of_principal_components():
-    vectors = RNG.normal(size=(20, 6)) * [5, 3, 1, 1, 1, 1] + 7
-    found, expected = principal_plane(vectors), PCA(2).fit_transform(vectors)
-    for axis in range(2):
-        sign = np.sign(expected[np.abs(expected[:, axis]).argmax(), axis])
-        np.testing.assert_allclose(found[:, axis], sign * expected[:, axis], atol=1e-9)
-    assert principal_plane(np.ones((1, 3))).tolist() == [[0, 0]]
-    np.testing.assert_allclose(np.abs(principal_plane(np.array([[1.0], [3.0]]))), [[1, 0], [1, 0]])
 
 
 def test_words_that_are_thinned_out_tell_nothing(space):
