@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxvision.training.peers import watch_peers
+
 __all__ = [
     "PeerLostError",
     "explain_lost_peer",
@@ -151,7 +153,8 @@ def start_processes(options: ProcessOptions) -> None:
     first process prints is dropped: all would say the same. Errors, on standard error, stay.
 
     A process that has been silent for ``heartbeat`` seconds is taken for dead, and the JAX runtime then ends
-    all others, each with a message; so nobody waits for ever in a collective.
+    all others, each with a message; so nobody waits for ever in a collective. One that fails tells the others
+    at once. One that has done its work waits for the others, however long they work.
 
     Raises:
       ValueError: as :func:`find_processes`, or if there is no cluster to be found with ``distributed="on"``.
@@ -161,17 +164,14 @@ def start_processes(options: ProcessOptions) -> None:
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(
-            **arguments,
-            heartbeat_timeout_seconds=options.heartbeat,
-            shutdown_timeout_seconds=options.heartbeat,
-        )
+        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=options.heartbeat)
     except ValueError as error:
         raise ValueError(
             f"--run.distributed {options.distributed}: no cluster was found ({error}); give "
             "--run.coordinator "
             "HOST:PORT, --run.processes and --run.process-id"
         ) from error
+    watch_peers()
     if not is_first_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 

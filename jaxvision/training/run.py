@@ -1,6 +1,5 @@
 """A run on disk: its options, its folder, and the loop with all its hooks. The scripts share this."""
 
-import os
 import re
 import signal
 import sys
@@ -33,13 +32,13 @@ from jaxvision.training.logs import JsonLines, Log, TensorBoard, Terminal, Write
 from jaxvision.training.monitors import GradientMonitor, make_gradient_norms
 from jaxvision.training.options import RunConfig, RunOptions
 from jaxvision.training.parallel import Placement
+from jaxvision.training.peers import TRY_AGAIN, leave_peers
 from jaxvision.training.profile import Profile
 from jaxvision.training.state import TrainState, create_train_state
 from jaxvision.training.step import make_gradients, make_train_step
 from jaxvision.training.task import Task, Variables
 
 _CHECKPOINTS = "checkpoints"  # in the run's folder
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 
 def open_folder(config: RunConfig, label: str, resumed: Path | None) -> Path:
@@ -256,8 +255,9 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
 
     So does Ctrl-C where :class:`jaxvision.training.StopOnSignal` does not watch: before and after the loop.
     The exit code is what ``main`` returned; 1 for a mistake; 75, EX_TEMPFAIL of sysexits.h, if another
-    process of the run has ended, which starting all of them again with ``--resume`` mends.
-    ``python -X dev`` shows the traceback as well.
+    process of the run has ended, which starting all of them again with ``--resume`` mends. Of several
+    processes, one that ends by a mistake or an error tells the others, which end with that code, or with 75
+    after an error that is no mistake. ``python -X dev`` shows the traceback as well.
     """
     explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, *errors)
     try:
@@ -265,6 +265,12 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
+    except SystemExit as end:
+        if not end.code:
+            raise
+        if not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else 1
     except Exception as error:
         # It shows as an error of a collective, of whichever call waits for one.
         lost = error if isinstance(error, PeerLostError) else explain_lost_peer(error)
@@ -272,9 +278,8 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
             raise
         print(f"error: {lost or error}", file=sys.stderr)
         code = 1 if lost is None else TRY_AGAIN
-    if code in (1, TRY_AGAIN) and jax.distributed.is_initialized():
-        # An orderly end would wait for the other processes, which wait for this one.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    else:
+        raise SystemExit(code)
+    if jax.distributed.is_initialized():
+        leave_peers(code)
     raise SystemExit(code)
