@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -25,6 +27,14 @@ __all__ = [
 COORDINATOR, PROCESSES, PROCESS_ID = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 """Environment of a process that :mod:`jaxvision.training.launch` starts; a user may set it too."""
 
+_OPEN_MPI = ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
+_OPEN_MPI_ADDRESS = "OMPI_MCA_orte_hnp_uri"  # of mpirun up to Open MPI 4: JAX takes the coordinator from it
+_OPTIONS = {  # of what jax.distributed.initialize takes
+    "coordinator_address": "--run.coordinator HOST:PORT",
+    "num_processes": "--run.processes",
+    "process_id": "--run.process-id",
+}
+_START = 300  # seconds that a process waits for the others at the start
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _LOST = (  # words of the runtime's errors after a peer has gone: of gloo, of NCCL, of JAX's own service
     "gloo",
@@ -74,7 +84,8 @@ def find_processes(options: ProcessOptions, environment: Mapping[str, str]) -> d
     """What ``jax.distributed.initialize`` is to be told, from the options or else from the environment.
 
     In this order: the options; the three variables of :mod:`jaxvision.training.launch`; Slurm, Open MPI and
-    TPU pods of more than one process, which JAX itself reads the rest from.
+    TPU pods of more than one process, which JAX itself reads the rest from. Open MPI 5 tells number and id
+    alone, which are read here; as JAX does with Open MPI 4, each process then takes one GPU of its host.
 
     Args:
       options: of the run.
@@ -93,28 +104,25 @@ def find_processes(options: ProcessOptions, environment: Mapping[str, str]) -> d
         "num_processes": _whole(options.processes, environment, PROCESSES),
         "process_id": _whole(options.process_id, environment, PROCESS_ID),
     }
+    own_device: dict[str, Any] = {}
+    silent_mpi = _by_open_mpi_5(environment)
+    if silent_mpi and told["num_processes"] is None and told["process_id"] is None:
+        count, index, local = (int(environment[name]) for name in _OPEN_MPI)
+        told |= {"num_processes": count, "process_id": index}
+        own_device = {"local_device_ids": [local]}
     given = {name: value for name, value in told.items() if value is not None}
-    cluster = _in_cluster(environment)
     if len(given) == len(told):
         _check_place(given["num_processes"], given["process_id"])
-        return {**given, "cluster_detection_method": "deactivate"}
-    if cluster or options.distributed == "on":
+        return {**given, **own_device, "cluster_detection_method": "deactivate"}
+    if not silent_mpi and (_in_cluster(environment) or options.distributed == "on"):
         return given
     if not given:
         return None
-    missing = [
-        option
-        for option, name in (
-            ("--run.coordinator HOST:PORT", "coordinator_address"),
-            ("--run.processes", "num_processes"),
-            ("--run.process-id", "process_id"),
-        )
-        if name not in given
-    ]
-    raise ValueError(
-        f"a run of several processes needs {' and '.join(missing)} too (no Slurm, Open "
-        "MPI or TPU pod says it)"
-    )
+    missing = [option for name, option in _OPTIONS.items() if name not in given]
+    reason = "no Slurm, Open MPI or TPU pod says it"
+    if silent_mpi:
+        reason = "Open MPI from release 5 on does not say where process 0 is: on the first host of mpirun's"
+    raise ValueError(f"a run of several processes needs {' and '.join(missing)} too ({reason})")
 
 
 def _whole(value: int | None, environment: Mapping[str, str], name: str) -> int | None:
@@ -139,11 +147,47 @@ def _in_cluster(environment: Mapping[str, str]) -> bool:
     """Whether the environment is that of one of several processes, by variables that JAX reads as well."""
     if all(name in environment for name in _SLURM):
         return int(environment["SLURM_NTASKS"]) > 1
-    if "OMPI_MCA_orte_hnp_uri" in environment:
-        return int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    if _OPEN_MPI_ADDRESS in environment:
+        return int(environment.get(_OPEN_MPI[0], "1")) > 1
     if int(environment.get("MEGASCALE_NUM_SLICES") or "1") > 1:
         return True
     return "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def _by_open_mpi_5(environment: Mapping[str, str]) -> bool:
+    """Whether Open MPI, of a release that JAX cannot read, started this and other processes."""
+    alone = _OPEN_MPI_ADDRESS in environment or not all(name in environment for name in _OPEN_MPI)
+    return not alone and int(environment[_OPEN_MPI[0]]) > 1
+
+
+def wait_for_coordinator(address: str, *, seconds: float) -> None:
+    """Waits until process 0 listens; the JAX runtime itself would end this process by SIGABRT.
+
+    Args:
+      address: ``HOST:PORT``.
+      seconds: to try.
+
+    Raises:
+      ValueError: if nobody listens there, or it is no such address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise ValueError(f"--run.coordinator {address}: expected HOST:PORT, such as node1:8476")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+            return
+        except (
+            OSError,
+            OverflowError,
+        ) as error:  # an unknown host, a refused or a silent one; a port too high
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"--run.coordinator {address}: process 0 did not answer there for {seconds:g} seconds "
+                    f"({error}); start it, and give all processes its host and a free port that they reach"
+                ) from error
+        time.sleep(0.2)
 
 
 def start_processes(options: ProcessOptions) -> None:
@@ -157,11 +201,15 @@ def start_processes(options: ProcessOptions) -> None:
     at once. One that has done its work waits for the others, however long they work.
 
     Raises:
-      ValueError: as :func:`find_processes`, or if there is no cluster to be found with ``distributed="on"``.
+      ValueError: as :func:`find_processes`; if process 0 cannot be reached; or if there is no cluster to be
+        found with ``distributed="on"``.
     """
     arguments = find_processes(options, os.environ)
     if arguments is None or jax.distributed.is_initialized():
         return
+    address = arguments.get("coordinator_address")
+    if address is not None and arguments.get("process_id"):  # not 0, which listens itself, nor unknown
+        wait_for_coordinator(address, seconds=_START)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=options.heartbeat)

@@ -1,8 +1,8 @@
 """How the processes of a run learn that one of them ends early, and wait for each other at the end.
 
-Each process looks twice a second into the key-value store of JAX's coordination service, which lives in process
-0. One that ends early says so there. The runtime by itself knows of a lost process by its silence alone, and
-ends the others by SIGABRT.
+Each process looks twice a second into the key-value store of JAX's coordination service, which lives in
+process 0. One that ends early says so there. The runtime by itself knows of a lost process by its silence
+alone, and ends the others by SIGABRT.
 """
 
 import atexit
@@ -78,8 +78,8 @@ def _end_if_told() -> None:
     code, count = json.loads(text), jax.process_count()
     again = ". What the last checkpoint holds is safe: start all processes again with --resume"
     print(
-        f"error: process {jax.process_index()} of {count}: process {index} has ended early, and says above or "
-        f"in its own log why; the run stops here{again if code == TRY_AGAIN else ''}",
+        f"error: process {jax.process_index()} of {count}: process {index} has ended early, and says why on "
+        f"its own standard error; the run stops here{again if code == TRY_AGAIN else ''}",
         file=sys.stderr,
         flush=True,
     )

@@ -1,8 +1,9 @@
 """A run that is small enough to be killed often: a line fitted by least squares, a few milliseconds a step.
 
-It takes the options of a run, its folder and ``--pause`` (seconds a step) on its command line, and is all that
-a script is: options, devices, folder, loop, report, exit code. ``test_killed_runs.py`` starts it. ``--report``
-is how many seconds the first process is busy at the end, ``--fail KIND --failing N`` how process N ends early.
+It takes the options of a run, its folder and ``--pause`` (seconds a step) on its command line, and is all
+that a script is: options, devices, folder, loop, report, exit code. ``test_killed_runs.py`` starts it.
+``--report`` is how many seconds the first process is busy at the end, ``--fail KIND --failing N`` how process
+N ends early.
 """
 
 import argparse
