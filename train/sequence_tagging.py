@@ -12,8 +12,8 @@ On names, parts of speech or chunks in files of CoNLL's columns, with characters
 
 Tag lines of text:
 
-    python train/sequence_tagging.py predict --weights runs/python-lstm-1/weights.safetensors \\
-        --text "print('a # b')  # note" program.py
+    python train/sequence_tagging.py predict program.py --weights runs/python-lstm-1/weights.safetensors \\
+        --text "print('a # b')  # note"
 """
 
 import dataclasses

@@ -17,8 +17,8 @@ On a table of texts and classes; on a folder that holds one folder of text files
 
 Classify your own texts:
 
-    python train/text_classification.py predict --weights runs/python-mean-1/weights.safetensors \\
-        --text "Return the head of the queue without removing it." letters/
+    python train/text_classification.py predict letters/ --weights runs/python-mean-1/weights.safetensors \\
+        --text "Return the head of the queue without removing it."
 """
 
 import dataclasses
