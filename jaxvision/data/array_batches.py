@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxvision.data.positions import EpochOrder, check_position
+
 __all__ = ["ArrayBatches", "ordered_array_batches"]
 
 Batch = dict[str, np.ndarray]
@@ -42,16 +44,13 @@ class ArrayBatches(Iterator[Batch]):
         self._arrays = dict(arrays)
         self._identity = {"seed": seed, "num_records": count, "batch_size": batch_size}
         self._next_batch = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        self._order = EpochOrder(count, seed=seed)
         self.batches_per_epoch = count // batch_size
 
     def __next__(self) -> Batch:
         epoch, place = divmod(self._next_batch, self.batches_per_epoch)
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self._identity["seed"], epoch))
-            self._order = (epoch, rng.permutation(self._identity["num_records"]))
         size = self._identity["batch_size"]
-        rows = self._order[1][place * size : (place + 1) * size]
+        rows = self._order(epoch)[place * size : (place + 1) * size]
         self._next_batch += 1
         batch = {name: array[rows] for name, array in self._arrays.items()}
         return {**batch, "where": np.ones(size, bool)}
@@ -66,16 +65,7 @@ class ArrayBatches(Iterator[Batch]):
         Raises:
           ValueError: if the state is of batches made with another seed, batch size or number of rows.
         """
-        different = [
-            f"{name} {state.get(name)} there, {value} here"
-            for name, value in self._identity.items()
-            if state.get(name) != value
-        ]
-        if different:
-            raise ValueError(
-                f"set_state: the position belongs to other batches ({'; '.join(different)}); "
-                "resume with the settings of the saved run, or start a new one"
-            )
+        check_position(state, self._identity)
         self._next_batch = int(state["next_batch"])
 
     def close(self) -> None:

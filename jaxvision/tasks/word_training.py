@@ -10,6 +10,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from jaxvision.core import Term
+from jaxvision.data import EpochOrder, check_position
 from jaxvision.sequence import Word2Vec, WordCorpus, first_batch_loss, train_chunk
 from jaxvision.training import (
     DATA_AXIS,
@@ -71,15 +72,12 @@ class ChunkBatches(Iterator[dict[str, np.ndarray]]):
         self._identity = {"seed": seed, "num_chunks": num_chunks}
         self._copies = copies
         self._next = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int32))
+        self._order = EpochOrder(num_chunks, seed=seed)
 
     def __next__(self) -> dict[str, np.ndarray]:
         epoch, place = divmod(self._next, self._identity["num_chunks"])
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self._identity["seed"], epoch))
-            self._order = (epoch, rng.permutation(self._identity["num_chunks"]).astype(np.int32))
         self._next += 1
-        return {"chunk": np.full(self._copies, self._order[1][place], np.int32)}
+        return {"chunk": np.full(self._copies, self._order(epoch)[place], np.int32)}
 
     def get_state(self) -> dict[str, int]:
         """The position, as JSON."""
@@ -91,12 +89,7 @@ class ChunkBatches(Iterator[dict[str, np.ndarray]]):
         Raises:
           ValueError: if it belongs to chunks of another text or seed.
         """
-        for name, value in self._identity.items():
-            if state.get(name) != value:
-                raise ValueError(
-                    f"set_state: the position belongs to other chunks ({name} {state.get(name)} there, "
-                    f"{value} here); resume with the text and settings of the saved run, or start a new one"
-                )
+        check_position(state, self._identity, of="chunks", settings="text and the settings")
         self._next = int(state["next_chunk"])
 
 

@@ -55,7 +55,7 @@ def test_a_position_is_gone_back_to():
 def test_a_position_in_another_text_is_refused(text, options, named):
     state = TextWindows(TEXT, batch_size=2, window=5).get_state()
     other = TextWindows(text, **{"batch_size": 2, "window": 5, **options})
-    with pytest.raises(ValueError, match=f"another text or other batches.*{named}"):
+    with pytest.raises(ValueError, match=f"other text or batches.*{named}"):
         other.set_state(state)
 
 
