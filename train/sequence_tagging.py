@@ -215,7 +215,7 @@ def train(config: Config, resumed: Path | None) -> int:
         variables = with_vectors(trainer.initialise(config.run.seed), setup.table, path=EMBEDDING)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.cell}", resumed)
     for vocabulary, file in zip(setup.sentences.vocabularies, FILES, strict=True):
-        if vocabulary is not None:
+        if vocabulary is not None and training.is_first_process():
             vocabulary.save(folder / file)
     describe(setup, folder)
     progress = trainer.fit(
@@ -231,9 +231,11 @@ def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: P
     """Writes weights, scores, tables and pictures into the run's folder."""
     test = setup.sentences.parts.test
     scores, counts = trainer.evaluate(state, test)
+    variables = trainer.host_variables(state)
+    if not training.is_first_process():
+        return
     tags = setup.sentences.vocabularies.tags
     write_tagging_report(folder, scores, counts, tags.tokens, setup.spans, metric=metric, sentences=len(test))
-    variables = trainer.host_variables(state)
     tokens, _, characters = setup.sentences.vocabularies
     write_run_weights(
         folder,

@@ -226,7 +226,8 @@ def train(config: Config, resumed: Path | None) -> int:
         variables = with_vectors(trainer.initialise(config.run.seed), setup.table, path=EMBEDDING)
     label = config.model.pooling if config.model.cell == "none" else config.model.cell
     folder = training.open_folder(config, f"{config.data.source}-{label}", resumed)
-    setup.texts.vocabulary.save(folder / VOCABULARY)
+    if training.is_first_process():
+        setup.texts.vocabulary.save(folder / VOCABULARY)
     describe(setup, folder)
     progress = trainer.fit(
         batches,
@@ -244,16 +245,19 @@ def train(config: Config, resumed: Path | None) -> int:
 def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path) -> None:
     """Writes weights, scores, tables and pictures into the run's folder."""
     parts = setup.parts
+    tested, validated = trainer.predict(state, parts.test), trainer.predict(state, parts.validation)
+    variables = trainer.host_variables(state)
+    if not training.is_first_process():
+        return
     temperature = write_report(
         folder,
         parts.test,
-        trainer.predict(state, parts.test),
-        held_out=(parts.validation.labels, trainer.predict(state, parts.validation)),
+        tested,
+        held_out=(parts.validation.labels, validated),
         is_tested_apart=parts.is_tested_apart,
         unit="texts",
         write_mistakes=write_mistakes,
     )
-    variables = trainer.host_variables(state)
     write_run_weights(
         folder,
         setup.config,

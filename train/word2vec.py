@@ -117,6 +117,7 @@ class Setup:
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads the text and makes the model; whatever does not fit is said here."""
     placement = training.open_placement(config.run)
+    training.check_one_process(PROGRAM)
     placement.check_batch_size(config.train.batch_size)
     text = config.data.read(baskets=config.model.has_baskets)
     vocabulary = Vocabulary.build(

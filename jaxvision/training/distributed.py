@@ -16,6 +16,7 @@ from jaxvision.training.peers import watch_peers
 
 __all__ = [
     "PeerLostError",
+    "check_one_process",
     "explain_lost_peer",
     "find_processes",
     "from_first_process",
@@ -274,6 +275,25 @@ def process_share(batch_size: int) -> dict[str, int]:
     if batch_size % count:
         raise ValueError(f"batch size {batch_size} is not divisible by {count} processes")
     return {"batch_size": batch_size // count, "shard_index": jax.process_index(), "shard_count": count}
+
+
+def check_one_process(program: str) -> None:
+    """Checks that a program which cannot share its work runs alone.
+
+    Args:
+      program: its name, for the message.
+
+    Raises:
+      ValueError: in a run of several processes.
+
+    >>> check_one_process("train/word2vec.py")
+    """
+    count = jax.process_count()
+    if count > 1:
+        raise ValueError(
+            f"{program} runs in one process, which may use all devices of its host; got {count}: start it "
+            "without a launcher, or with --run.distributed off on one host"
+        )
 
 
 def explain_lost_peer(error: Exception) -> PeerLostError | None:
