@@ -92,6 +92,11 @@ class CompiledStep:
     Args:
       step: what :meth:`jaxvision.training.Placement.compile_step` gave.
       report: called with the memory that the step needs, once it is compiled.
+      keeps_state: whether a step that is not finite leaves the state as it was, as
+        :func:`jaxvision.training.make_train_step`'s does.
+
+    Attributes:
+      keeps_state: as given.
     """
 
     def __init__(
@@ -99,7 +104,9 @@ class CompiledStep:
         step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
         *,
         report: Callable[[MemoryUse], None] | None = None,
+        keeps_state: bool = True,
     ) -> None:
+        self.keeps_state = keeps_state
         self._step: Any = step
         self._report = report
         self._program: Any = None

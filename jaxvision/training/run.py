@@ -187,7 +187,12 @@ def train(
     terminal = [Terminal(options.steps, step=start, unit=unit)] if is_first_process() else []
     log: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "unit": unit}
     hooks = [
-        NaNGuard(folder, placement, jax.jit(make_gradients(task, axis_name=placement.axis_name))),
+        NaNGuard(
+            folder,
+            placement,
+            jax.jit(make_gradients(task, axis_name=placement.axis_name)),
+            keeps_state=step.keeps_state,
+        ),
         StopOnSignal(),
         *_evaluations(evaluate, options, observe),
         *early,
