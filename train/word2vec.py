@@ -34,6 +34,7 @@ from jaxvision.data import (
     IndexedText,
     PackedText,
     Vocabulary,
+    array_checksum,
     check_same_vocabulary,
     prefetch_to_device,
 )
@@ -154,7 +155,12 @@ def train(config: Config, resumed: Path | None) -> int:
         f"{folder}: {config.model.kind} on {len(setup.packed.tokens):,} words, {len(setup.vocabulary):,} of "
         f"them different, {placement.num_devices} device(s)"
     )
-    batches = ChunkBatches(len(setup.corpus.starts), seed=config.run.seed, copies=placement.num_devices)
+    batches = ChunkBatches(
+        len(setup.corpus.starts),
+        seed=config.run.seed,
+        copies=placement.num_devices,
+        checksum=array_checksum(*setup.packed),
+    )
     progress = training.train(
         word_task(model, setup.corpus),
         optax.identity(),

@@ -1,11 +1,12 @@
 """What batches of every kind have in common: the order of an epoch, and the check of a saved position."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["EpochOrder", "check_position"]
+__all__ = ["EpochOrder", "array_checksum", "check_position"]
 
 
 class EpochOrder:
@@ -32,6 +33,18 @@ class EpochOrder:
         if self._kept[0] != epoch:
             self._kept = (epoch, np.random.default_rng((self._seed, epoch)).permutation(self._size))
         return self._kept[1]
+
+
+def array_checksum(*arrays: np.ndarray) -> int:
+    """One number that tells whether arrays are still the same: CRC-32 of their bytes.
+
+    >>> array_checksum(np.frombuffer(b"1234", np.uint8), np.frombuffer(b"56789", np.uint8)) == 0xCBF43926
+    True
+    """
+    found = 0
+    for array in arrays:
+        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+    return found
 
 
 def check_position(

@@ -8,12 +8,11 @@ A batch is a dict of numpy arrays:
 * ``starts`` bool [N], True where a row begins: the state that it is read with begins at zero.
 """
 
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from jaxvision.data.positions import check_position
+from jaxvision.data.positions import array_checksum, check_position
 
 __all__ = ["TextWindows", "ordered_windows"]
 
@@ -72,7 +71,7 @@ class TextWindows(Iterator[Batch]):
         self._window = window
         self._identity = {
             "num_tokens": len(tokens),
-            "checksum": zlib.crc32(tokens.tobytes()),
+            "checksum": array_checksum(tokens),
             "batch_size": rows,
             "window": window,
         }

@@ -34,9 +34,7 @@ def test_the_parts_of_shards_end_to_end_are_the_batch_of_one_and_a_position_fits
     again = ArrayBatches(ARRAYS, batch_size=4, seed=1)
     again.set_state(position)
     np.testing.assert_array_equal(next(again)["labels"], next(one)["labels"])
-    with pytest.raises(
-        ValueError, match="other batches .batch_size 4 there, 2 here.; resume with the settings"
-    ):
+    with pytest.raises(ValueError, match="batch_size 4 there, 2 here"):
         ArrayBatches(ARRAYS, batch_size=2, seed=1).set_state(position)
 
 

@@ -269,7 +269,7 @@ from test_batches import Numbers, TRANSFORM
 from jaxvision.data import train_batches
 
 def wait():
-    # In short pieces: a signal that comes between Python's last look and the call of the system does not end it.
+    # In short pieces: a signal that comes between Python's last look and the system's call does not end it.
     for _ in range(1000):
         time.sleep(0.1)
 

@@ -49,7 +49,7 @@ def _assert_same(folder, other):
 
 
 def _table(path):
-    words = {"fruit": "apple pear plum cherry".split(), "tool": "hammer saw nail drill".split()}
+    words = {"fruit": ["apple", "pear", "plum", "cherry"], "tool": ["hammer", "saw", "nail", "drill"]}
     rng, lines = np.random.default_rng(0), ["text\tlabel"]
     for index in range(61):
         label = list(words)[index % 2]

@@ -109,6 +109,18 @@ def test_a_text_of_another_vocabulary_is_refused_at_resume(script, run, text, tm
         script.main(["--resume", str(run), "--model.features", "9"])
 
 
+def test_another_text_of_the_same_words_is_refused_at_resume(script, run, text, tmp_path):
+    shutil.copytree(run, tmp_path / "b")
+    shutil.copytree(text, tmp_path / "text")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    config["data"]["paths"] = [str(tmp_path / "text")]
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    lines = (text / "animals.txt").read_text().splitlines()
+    (tmp_path / "text" / "animals.txt").write_text("\n".join(reversed(lines)))
+    with pytest.raises(ValueError, match=r"belongs to other chunks \(checksum"):
+        script.main(["--resume", str(tmp_path / "b")])
+
+
 @pytest.mark.parametrize(
     ("content", "more", "message"),
     [
