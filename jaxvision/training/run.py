@@ -16,6 +16,7 @@ from jaxvision.training.compiled_step import (
     DeviceMemoryError,
     MemoryUse,
     RecompilationError,
+    explain_start,
     memory_advice,
 )
 from jaxvision.training.config import save_config
@@ -31,7 +32,7 @@ from jaxvision.training.guards import EarlyStopping, NaNGuard, StopOnSignal
 from jaxvision.training.logs import JsonLines, Log, TensorBoard, Terminal, Writer
 from jaxvision.training.monitors import GradientMonitor, make_gradient_norms
 from jaxvision.training.options import RunConfig, RunOptions
-from jaxvision.training.parallel import Placement
+from jaxvision.training.parallel import Placement, host_values
 from jaxvision.training.peers import TRY_AGAIN, leave_peers
 from jaxvision.training.profile import Profile
 from jaxvision.training.state import TrainState, create_train_state
@@ -173,15 +174,11 @@ def train(
     checkpoints = Checkpoints(folder / _CHECKPOINTS, keep=options.keep, best=metric)
     early = [EarlyStopping(metric, patience=options.patience)] if options.patience is not None else []
 
-    def create(given: Variables | None) -> TrainState:
-        return create_train_state(task, optimizer, seed=options.seed, variables=given)
+    def create(where: Placement | None) -> TrainState:
+        return create_train_state(task, optimizer, seed=options.seed, variables=variables, placement=where)
 
-    if resumed and checkpoints.latest() is not None:
-        state, position = resume(checkpoints, jax.eval_shape(create, variables), early)
-        batches.set_state(position)
-    else:
-        state = create(variables)
-    start = int(state.step)
+    state = _first_state(create, checkpoints if resumed else None, early, batches, placement)
+    start = int(host_values(state.step).max())
     step = compile_step(task, optimizer, placement) if step is None else step
     files = _open_files(folder, start)
     terminal = [Terminal(options.steps, step=start, unit=unit)] if is_first_process() else []
@@ -203,12 +200,33 @@ def train(
         ),
     ]
     try:
-        return fit(placement.place(state), step, batches, hooks, steps=options.steps)
+        return fit(state, step, batches, hooks, steps=options.steps)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # Devices run ahead: it may show first where a hook waits. Of a collective it is a ValueError.
         if (explained := step.explain(error)) is not error:
             raise explained from error
         raise
+
+
+def _first_state(
+    create: Callable[[Placement | None], TrainState],
+    checkpoints: Checkpoints | None,
+    hooks: Sequence[Hook],
+    batches: Positioned,
+    placement: Placement,
+) -> TrainState:
+    """The state to begin with, on the devices: of the newest checkpoint, if there is one, or a new one."""
+    try:
+        if checkpoints is None or checkpoints.latest() is None:
+            return create(placement)
+        state, position = resume(checkpoints, jax.eval_shape(lambda: create(None)), hooks)
+        batches.set_state(position)
+        placed: TrainState = placement.place(state)
+    except jax.errors.JaxRuntimeError as error:
+        if (explained := explain_start(error)) is not error:
+            raise explained from error
+        raise
+    return placed
 
 
 def _open_files(folder: Path, step: int) -> list[Writer]:
