@@ -100,6 +100,11 @@ class InferConfig:
     top: int = 5
     """Nearest documents of the run to list."""
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "top"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected 1 or more")
+
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -248,8 +253,7 @@ def infer(config: InferConfig) -> int:
         raise ValueError(f"--run {config.run}: {trained.model.kind} has no vectors of documents")
     tables = weights.read_variables(config.run / "weights.safetensors")["params"]
     vocabulary = Vocabulary.load(config.run / VOCABULARY)
-    data = dataclasses.replace(trained.data, source="files", paths=config.paths)
-    text = data.read(baskets=False)
+    text = trained.data.of_files(config.paths, baskets=False).read(baskets=False)
     packed = text.pack(vocabulary)
     lengths = np.bincount(packed.documents, minlength=len(text.document_names))
     model = trained.model.build(len(vocabulary), lengths, batch_size=trained.train.batch_size)
