@@ -175,7 +175,7 @@ class FsdpPlacement(JitPlacement):
         return _put(tree, self.shardings(tree))
 
     def create(self, make: Callable[..., Any], *arguments: Any) -> Any:
-        """Makes every part of a tree on its own device: the whole may be larger than one device."""
+        """Makes a tree in parts: a device keeps its own. The random numbers of an array are drawn whole."""
         parts = self.shardings(jax.eval_shape(make, *arguments))
         return jax.jit(make, out_shardings=parts)(*self.place(arguments))
 

@@ -48,8 +48,8 @@ def create_train_state(
       optimizer: gives the initial optimizer state.
       seed: of the initialisation and of all later draws (dropout).
       variables: start from these (pre-trained ones) instead of the task's initial ones.
-      placement: lays the state out; under fsdp no device ever holds all of it. By default the state is on
-        the default device.
+      placement: lays the state out; under fsdp no device ever keeps more than its part. By default the state
+        is on the default device.
     """
 
     def create(init_key: jax.Array, key: jax.Array, given: Variables | None) -> TrainState:
