@@ -4,12 +4,12 @@ import importlib.util
 import json
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_all
 from PIL import Image
 
 from jaxvision.training import read_json_lines
@@ -215,18 +215,9 @@ def test_pv_dbow_with_a_tree_has_documents_alone(script, text, tmp_path):
 
 @pytest.mark.slow
 def test_eight_devices_give_the_vectors_of_one(text, tmp_path):
-    """As a program of its own, for the number of devices is fixed when JAX starts."""
-    found = {}
-    for name, more in {
-        "one": ["--run.cpu-devices", "1"],
-        "jit": ["--run.cpu-devices", "8"],
-        "pmap": ["--run.cpu-devices", "8", "--run.parallel", "pmap"],
-    }.items():
-        options = _options(tmp_path, name, text, *more, steps=4)
-        place = options.index("--run.devices")
-        command = [sys.executable, str(SCRIPT), *options[:place], *options[place + 2 :]]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        found[name] = read_word_vectors(tmp_path / name / "vectors.bin").vectors
-    for name in ("jit", "pmap"):
-        np.testing.assert_allclose(found[name], found["one"], rtol=1e-4, atol=1e-6)
+    eight = ["--run.devices", "8", "--run.parallel"]
+    runs = {"one": [], "jit": [*eight, "jit"], "pmap": [*eight, "pmap"]}
+    run_all("word2vec.py", [_options(tmp_path, name, text, *more, steps=4) for name, more in runs.items()])
+    one, *found = (read_word_vectors(tmp_path / name / "vectors.bin").vectors for name in runs)
+    for vectors in found:
+        np.testing.assert_allclose(vectors, one, rtol=1e-4, atol=1e-6)
