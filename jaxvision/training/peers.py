@@ -6,7 +6,6 @@ alone, and ends the others by SIGABRT.
 """
 
 import atexit
-import json
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 _DONE, _ENDED, _TOLD = "jaxvision/done/", "jaxvision/ended/", "jaxvision/told/"
 _POLL = 0.5  # seconds between looks
+_SILENCE = 60.0  # seconds without an answer of the service, after which nobody waits for it
 _PATIENCE = 5.0  # seconds that process 0 keeps the service open, once it has said that it ends
 
 _stop = threading.Event()
@@ -32,17 +32,21 @@ def watch_peers() -> None:
     atexit.register(_finish)  # so before what JAX registered, which leaves the service
 
 
-def leave_peers(code: int, *, others: int | None = None) -> NoReturn:
+def leave_peers(code: int) -> NoReturn:
     """Ends this process at once, and the others with a message; an orderly end would wait for them.
 
     Args:
-      code: exit code of this process.
-      others: of the others, by default the same one.
+      code: exit code of all. One that ends by :data:`TRY_AGAIN`, for it has lost another, takes the code that
+        the other has told.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     _stop.set()
-    _write(_ENDED, json.dumps(code if others is None else others))
+    ended = _read(_ENDED)
+    if code == TRY_AGAIN and ended:
+        code = int(min(ended)[1])
+    else:
+        _write(_ENDED, str(code))
     _write(_TOLD)
     if jax.process_index() == 0:
         deadline = time.monotonic() + _PATIENCE
@@ -56,9 +60,15 @@ def _finish() -> None:
     if not jax.distributed.is_initialized():
         return
     if getattr(sys, "last_value", None) is not None:  # an error that nobody caught; its traceback is printed
-        leave_peers(1, others=TRY_AGAIN)
+        leave_peers(1)
     _write(_DONE)
-    while len(_read(_DONE) or ()) < jax.process_count():
+    answered = time.monotonic()
+    while time.monotonic() < answered + _SILENCE:
+        done = _read(_DONE)
+        if done is not None:
+            answered = time.monotonic()
+        if len(done or ()) == jax.process_count():
+            break
         _end_if_told()
         time.sleep(_POLL / 10)
     _stop.set()
@@ -75,7 +85,7 @@ def _end_if_told() -> None:
         return
     _stop.set()
     index, text = min(ended)
-    code, count = json.loads(text), jax.process_count()
+    code, count = int(text), jax.process_count()
     again = ". What the last checkpoint holds is safe: start all processes again with --resume"
     print(
         f"error: process {jax.process_index()} of {count}: process {index} has ended early, and says why on "

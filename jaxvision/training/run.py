@@ -279,8 +279,8 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     So does Ctrl-C where :class:`jaxvision.training.StopOnSignal` does not watch: before and after the loop.
     The exit code is what ``main`` returned; 1 for a mistake; 75, EX_TEMPFAIL of sysexits.h, if another
     process of the run has ended, which starting all of them again with ``--resume`` mends. Of several
-    processes, one that ends by a mistake or an error tells the others, which end with that code, or with 75
-    after an error that is no mistake. ``python -X dev`` shows the traceback as well.
+    processes, one that ends by a mistake or an error tells the others, which end with the same code.
+    ``python -X dev`` shows the traceback as well.
     """
     explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, *errors)
     try:

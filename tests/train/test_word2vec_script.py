@@ -155,9 +155,13 @@ def test_neighbours_and_analogies_from_a_file(script, run, tmp_path, capsys):
         script.main(["neighbours", "--vectors", str(tmp_path / "broken.bin"), "cat"])
     with pytest.raises(ValueError, match="skipgram has no vectors of documents"):
         script.main(["infer", "--run", str(run), str(run / "vocabulary.txt")])
-    for name in ("epochs", "top"):
-        with pytest.raises(ValueError, match=f"--{name}: got 0, expected 1 or more"):
-            script.main(["infer", "--run", str(run), f"--{name}", "0", str(run / "vocabulary.txt")])
+
+
+@pytest.mark.parametrize("name", ["epochs", "top"])
+def test_numbers_of_infer_must_be_positive(script, tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        script.main(["infer", "--run", str(tmp_path), f"--{name}", "0", "new.txt"])
+    assert f"--{name}: got 0, expected 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow
