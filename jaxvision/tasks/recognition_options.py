@@ -260,6 +260,7 @@ class PreparedWords:
         return train_batches(
             _Labelled(source, self.labels(source)),
             self.transform,
+            as_bytes=False,
             seed=seed,
             num_workers=self.options.workers,
             **process_share(self.batch_size),
