@@ -179,10 +179,7 @@ def wait_for_coordinator(address: str, *, seconds: float) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
             return
-        except (
-            OSError,
-            OverflowError,
-        ) as error:  # an unknown host, a refused or a silent one; a port too high
+        except (OSError, OverflowError) as error:  # unknown, refused or silent; or a port too high
             if time.monotonic() > deadline:
                 raise ValueError(
                     f"--run.coordinator {address}: process 0 did not answer there for {seconds:g} seconds "

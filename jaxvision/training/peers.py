@@ -62,7 +62,7 @@ def _finish() -> None:
     if getattr(sys, "last_value", None) is not None:  # an error that nobody caught; its traceback is printed
         leave_peers(1)
     _write(_DONE)
-    answered = time.monotonic()
+    answered, pause = time.monotonic(), _POLL / 10
     while time.monotonic() < answered + _SILENCE:
         done = _read(_DONE)
         if done is not None:
@@ -70,7 +70,8 @@ def _finish() -> None:
         if len(done or ()) == jax.process_count():
             break
         _end_if_told()
-        time.sleep(_POLL / 10)
+        time.sleep(pause)
+        pause = min(1.2 * pause, _POLL)
     _stop.set()
 
 
