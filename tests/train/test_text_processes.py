@@ -98,10 +98,3 @@ def test_two_processes_are_one_and_one_goes_on_where_two_stopped(tmp_path, scrip
     code, output = _run(1, script, "--resume", cut, "--run.parallel", "jit")
     assert code == 0, output
     _assert_same(tmp_path / "one", cut)
-
-
-def test_vectors_of_words_take_one_process(tmp_path):
-    code, output = _run(2, "word2vec.py", "--run.folder", tmp_path, "--run.no-compilation-cache")
-    assert code == 1
-    assert "train/word2vec.py runs in one process, which may use all devices of its host; got 2" in output
-    assert not list(tmp_path.iterdir())

@@ -96,6 +96,13 @@ def test_a_resumed_run_is_bit_equal_and_logs_each_step_once(script, run, tmp_pat
     assert steps == [2, 4, 6]
 
 
+def test_several_processes_are_refused_before_anything_is_read(script, monkeypatch):
+    monkeypatch.setattr(script.training, "open_placement", lambda options: None)
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"train/word2vec\.py runs in one process, .* got 2"):
+        script.prepare(script.Config(), None)
+
+
 def test_a_text_of_another_vocabulary_is_refused_at_resume(script, run, text, tmp_path):
     shutil.copytree(run, tmp_path / "b")
     shutil.copytree(text, tmp_path / "text")

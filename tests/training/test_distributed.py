@@ -9,6 +9,7 @@ import pytest
 from jaxvision.training import (
     PeerLostError,
     RunOptions,
+    check_one_process,
     from_first_process,
     is_first_process,
     process_share,
@@ -151,6 +152,15 @@ def test_a_process_reads_its_share(monkeypatch):
     assert process_share(8) == {"batch_size": 2, "shard_index": 3, "shard_count": 4}
     with pytest.raises(ValueError, match="batch size 6 is not divisible by 4 processes"):
         process_share(6)
+
+
+def test_what_cannot_share_its_work_runs_alone(monkeypatch):
+    check_one_process("train/word2vec.py")
+    _as_one_of_four(monkeypatch)
+    with pytest.raises(
+        ValueError, match=r"train/word2vec\.py runs in one process, .* got 4: start it without"
+    ):
+        check_one_process("train/word2vec.py")
 
 
 def test_the_loss_of_a_process_is_told_from_other_errors(monkeypatch):
