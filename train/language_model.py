@@ -188,7 +188,8 @@ def train(config: Config, resumed: Path | None) -> int:
     text, parts = setup.text, setup.text.parts
     windows = setup.batches.batches(parts["train"], seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.variant}", resumed)
-    text.vocabulary.save(folder / _VOCABULARY)
+    if training.is_first_process():
+        text.vocabulary.save(folder / _VOCABULARY)
     unknown = text.unknown_shares()
     shown = ", ".join(f"{name} {len(parts[name]):,} ({unknown[name]:.1%} unknown)" for name in parts)
     print(
@@ -210,10 +211,12 @@ def report(setup: Setup, state: training.TrainState, folder: Path) -> None:
         found = setup.trainer.evaluate(state, setup.text.parts[name])[0]
         scores |= {f"{name}_{score}": value for score, value in found.items()}
         print(f"{name}: " + "  ".join(f"{score} {value:.4f}" for score, value in found.items()))
+    params = setup.trainer.host_variables(state)["params"]
+    if not training.is_first_process():
+        return
     write_scores(folder / "scores.json", scores)
     records = training.read_json_lines(folder / "metrics.jsonl")
     write_curves(folder / "curves.png", records, title="perplexity", metric="perplexity")
-    params = setup.trainer.host_variables(state)["params"]
     write_run_weights(
         folder,
         setup.config,

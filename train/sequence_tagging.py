@@ -12,8 +12,8 @@ On names, parts of speech or chunks in files of CoNLL's columns, with characters
 
 Tag lines of text:
 
-    python train/sequence_tagging.py predict --weights runs/python-lstm-1/weights.safetensors \\
-        --text "print('a # b')  # note" program.py
+    python train/sequence_tagging.py predict program.py --weights runs/python-lstm-1/weights.safetensors \\
+        --text "print('a # b')  # note"
 """
 
 import dataclasses
@@ -45,7 +45,8 @@ from jaxvision.tasks.text_inputs import gather_texts, predict_rows
 from jaxvision.tasks.text_vocabulary import (
     VOCABULARY,
     check_resumed_vocabulary,
-    read_vector_table,
+    embedding_width,
+    load_vectors,
     with_vectors,
 )
 
@@ -128,17 +129,12 @@ class Setup:
 
 def build_model(options: ModelOptions, vocabularies: TagVocabularies, *, width: int | None) -> SequenceTagger:
     """The network; ``width`` is that of the tokens' vectors where they come from a file."""
-    if width is not None and options.embedding not in (None, width):
-        raise ValueError(
-            f"--model.embedding {options.embedding}: the vectors in {options.vectors} have {width} numbers; "
-            "leave it out"
-        )
     characters = vocabularies.characters
     return SequenceTagger(
         len(vocabularies.tokens),
         len(vocabularies.tags),
         character_vocabulary_size=None if characters is None else len(characters),
-        embedding_features=width or options.embedding or 50,
+        embedding_features=embedding_width(options.embedding, width, vectors=options.vectors, usual=50),
         character_features=options.character_features,
         cell=options.cell,
         features=options.features,
@@ -159,11 +155,7 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
         if vocabulary is not None:
             check_resumed_vocabulary(vocabulary, resumed, file=file)
     sentences = PreparedSentences(config.data, vocabularies, parts)
-    table = None
-    if config.model.vectors is not None:
-        read = read_vector_table(config.model.vectors, vocabularies.tokens, seed=config.run.seed)
-        table = read.table
-        print(f"{config.model.vectors}: vectors of {read.found:,} of {len(table):,} tokens")
+    table = load_vectors(config.model.vectors, vocabularies.tokens, seed=config.run.seed)
     model = build_model(config.model, vocabularies, width=None if table is None else table.shape[1])
     spans = read_span_tags(vocabularies.tags.tokens)
     task = sequence_tagging_task(
@@ -215,7 +207,7 @@ def train(config: Config, resumed: Path | None) -> int:
         variables = with_vectors(trainer.initialise(config.run.seed), setup.table, path=EMBEDDING)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.cell}", resumed)
     for vocabulary, file in zip(setup.sentences.vocabularies, FILES, strict=True):
-        if vocabulary is not None:
+        if vocabulary is not None and training.is_first_process():
             vocabulary.save(folder / file)
     describe(setup, folder)
     progress = trainer.fit(
@@ -231,9 +223,11 @@ def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: P
     """Writes weights, scores, tables and pictures into the run's folder."""
     test = setup.sentences.parts.test
     scores, counts = trainer.evaluate(state, test)
+    variables = trainer.host_variables(state)
+    if not training.is_first_process():
+        return
     tags = setup.sentences.vocabularies.tags
     write_tagging_report(folder, scores, counts, tags.tokens, setup.spans, metric=metric, sentences=len(test))
-    variables = trainer.host_variables(state)
     tokens, _, characters = setup.sentences.vocabularies
     write_run_weights(
         folder,

@@ -17,8 +17,8 @@ On a table of texts and classes; on a folder that holds one folder of text files
 
 Classify your own texts:
 
-    python train/text_classification.py predict --weights runs/python-mean-1/weights.safetensors \\
-        --text "Return the head of the queue without removing it." letters/
+    python train/text_classification.py predict letters/ --weights runs/python-mean-1/weights.safetensors \\
+        --text "Return the head of the queue without removing it."
 """
 
 import dataclasses
@@ -52,7 +52,8 @@ from jaxvision.tasks.text_inputs import gather_texts, predict_rows
 from jaxvision.tasks.text_vocabulary import (
     VOCABULARY,
     check_resumed_vocabulary,
-    read_vector_table,
+    embedding_width,
+    load_vectors,
     with_vectors,
 )
 
@@ -146,15 +147,10 @@ def build_model(
     options: ModelOptions, vocabulary: Vocabulary, num_classes: int, *, width: int | None
 ) -> TextClassifier:
     """The network; ``width`` is that of the word vectors where they come from a file."""
-    if width is not None and options.embedding not in (None, width):
-        raise ValueError(
-            f"--model.embedding {options.embedding}: the vectors in {options.vectors} have {width} numbers; "
-            "leave it out"
-        )
     return TextClassifier(
         len(vocabulary),
         num_classes,
-        embedding_features=width or options.embedding or 100,
+        embedding_features=embedding_width(options.embedding, width, vectors=options.vectors, usual=100),
         cell=None if options.cell == "none" else options.cell,
         features=options.features,
         num_layers=options.layers,
@@ -174,13 +170,10 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     vocabulary = config.data.build_vocabulary(parts.train)
     check_resumed_vocabulary(vocabulary, resumed)
     texts = PreparedTexts(config.data, vocabulary)
-    table, optimizer = None, config.optimizer
-    if config.model.vectors is not None:
-        read = read_vector_table(
-            config.model.vectors, vocabulary, seed=config.run.seed, format=config.model.vectors_format
-        )
-        table = read.table
-        print(f"{config.model.vectors}: vectors of {read.found:,} of {len(vocabulary):,} tokens")
+    table = load_vectors(
+        config.model.vectors, vocabulary, seed=config.run.seed, format=config.model.vectors_format
+    )
+    optimizer = config.optimizer
     if config.model.freeze_vectors:
         if table is None:
             raise ValueError("--model.freeze-vectors: there are none; give --model.vectors FILE as well")
@@ -226,7 +219,8 @@ def train(config: Config, resumed: Path | None) -> int:
         variables = with_vectors(trainer.initialise(config.run.seed), setup.table, path=EMBEDDING)
     label = config.model.pooling if config.model.cell == "none" else config.model.cell
     folder = training.open_folder(config, f"{config.data.source}-{label}", resumed)
-    setup.texts.vocabulary.save(folder / VOCABULARY)
+    if training.is_first_process():
+        setup.texts.vocabulary.save(folder / VOCABULARY)
     describe(setup, folder)
     progress = trainer.fit(
         batches,
@@ -244,16 +238,19 @@ def train(config: Config, resumed: Path | None) -> int:
 def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path) -> None:
     """Writes weights, scores, tables and pictures into the run's folder."""
     parts = setup.parts
+    tested, validated = trainer.predict(state, parts.test), trainer.predict(state, parts.validation)
+    variables = trainer.host_variables(state)
+    if not training.is_first_process():
+        return
     temperature = write_report(
         folder,
         parts.test,
-        trainer.predict(state, parts.test),
-        held_out=(parts.validation.labels, trainer.predict(state, parts.validation)),
+        tested,
+        held_out=(parts.validation.labels, validated),
         is_tested_apart=parts.is_tested_apart,
         unit="texts",
         write_mistakes=write_mistakes,
     )
-    variables = trainer.host_variables(state)
     write_run_weights(
         folder,
         setup.config,

@@ -163,7 +163,8 @@ def train(config: Config, resumed: Path | None) -> int:
     )
     batches = words.batches(parts.train, seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.variant}", resumed)
-    words.alphabet.save(folder / VOCABULARY)
+    if training.is_first_process():
+        words.alphabet.save(folder / VOCABULARY)
     print(
         f"{folder}: {config.model.variant} on {len(parts.train):,} pictures, alphabet "
         f"{''.join(words.alphabet.tokens[1:])!r}, {setup.placement.num_devices} device(s)"
@@ -171,19 +172,20 @@ def train(config: Config, resumed: Path | None) -> int:
     progress = trainer.fit(batches, folder, resumed=resumed is not None, validation=parts.validation)
     if code := explain_end(progress, folder, program=PROGRAM):
         return code
-    state = progress.state
-    write_recognition_report(
-        folder,
-        parts.test,
-        words.labels(parts.test),
-        trainer.predict(state, parts.test),
-        words.alphabet,
-        beam_size=config.report.beam_size,
-    )
-    alphabet = "".join(words.alphabet.tokens[1:])
-    write_run_weights(folder, config, trainer.host_variables(state), (), alphabet=alphabet)
-    print(f"weights, tables and pictures are in {folder}")
+    report(setup, trainer, progress.state, folder)
     return 0
+
+
+def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: Path) -> None:
+    """Writes weights, scores, tables and pictures into the run's folder."""
+    test, words, config = setup.parts.test, setup.words, setup.config
+    logits, variables = trainer.predict(state, test), trainer.host_variables(state)
+    if not training.is_first_process():
+        return
+    beam_size = config.report.beam_size
+    write_recognition_report(folder, test, words.labels(test), logits, words.alphabet, beam_size=beam_size)
+    write_run_weights(folder, config, variables, (), alphabet="".join(words.alphabet.tokens[1:]))
+    print(f"weights, tables and pictures are in {folder}")
 
 
 def predict(config: PredictConfig) -> int:

@@ -34,6 +34,7 @@ from jaxvision.data import (
     IndexedText,
     PackedText,
     Vocabulary,
+    array_checksum,
     check_same_vocabulary,
     prefetch_to_device,
 )
@@ -99,6 +100,11 @@ class InferConfig:
     top: int = 5
     """Nearest documents of the run to list."""
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "top"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected 1 or more")
+
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -117,6 +123,7 @@ class Setup:
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads the text and makes the model; whatever does not fit is said here."""
     placement = training.open_placement(config.run)
+    training.check_one_process(PROGRAM)
     placement.check_batch_size(config.train.batch_size)
     text = config.data.read(baskets=config.model.has_baskets)
     vocabulary = Vocabulary.build(
@@ -153,7 +160,12 @@ def train(config: Config, resumed: Path | None) -> int:
         f"{folder}: {config.model.kind} on {len(setup.packed.tokens):,} words, {len(setup.vocabulary):,} of "
         f"them different, {placement.num_devices} device(s)"
     )
-    batches = ChunkBatches(len(setup.corpus.starts), seed=config.run.seed, copies=placement.num_devices)
+    batches = ChunkBatches(
+        len(setup.corpus.starts),
+        seed=config.run.seed,
+        copies=placement.num_devices,
+        checksum=array_checksum(*setup.packed),
+    )
     progress = training.train(
         word_task(model, setup.corpus),
         optax.identity(),
@@ -241,8 +253,7 @@ def infer(config: InferConfig) -> int:
         raise ValueError(f"--run {config.run}: {trained.model.kind} has no vectors of documents")
     tables = weights.read_variables(config.run / "weights.safetensors")["params"]
     vocabulary = Vocabulary.load(config.run / VOCABULARY)
-    data = dataclasses.replace(trained.data, source="files", paths=config.paths)
-    text = data.read(baskets=False)
+    text = trained.data.of_files(config.paths, baskets=False).read(baskets=False)
     packed = text.pack(vocabulary)
     lengths = np.bincount(packed.documents, minlength=len(text.document_names))
     model = trained.model.build(len(vocabulary), lengths, batch_size=trained.train.batch_size)

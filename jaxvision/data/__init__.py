@@ -107,6 +107,9 @@ from jaxvision.data.padding import Padded as Padded
 from jaxvision.data.padding import pad_sequences as pad_sequences
 from jaxvision.data.polygons import draw_shape as draw_shape
 from jaxvision.data.polygons import read_points as read_points
+from jaxvision.data.positions import EpochOrder as EpochOrder
+from jaxvision.data.positions import array_checksum as array_checksum
+from jaxvision.data.positions import check_position as check_position
 from jaxvision.data.prefetch import DevicePrefetch as DevicePrefetch
 from jaxvision.data.prefetch import prefetch_to_device as prefetch_to_device
 from jaxvision.data.python_text import python_call_baskets as python_call_baskets

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxvision.data.positions import EpochOrder, check_position
+
 __all__ = ["ArrayBatches", "ordered_array_batches"]
 
 Batch = dict[str, np.ndarray]
@@ -18,43 +20,54 @@ class ArrayBatches(Iterator[Batch]):
     """Shuffled batches of rows without end, of which the position can be saved.
 
     Each epoch is shuffled anew and cut into batches; what is left after the last full one is dropped. A batch
-    depends on the seed and its number alone.
+    depends on the seed and its number alone. The parts of all shards, end to end, are the batch of one shard
+    of as many rows; so a position fits any number of shards.
 
     Args:
       arrays: ``[N, ...]`` each, by name; rows belong together.
-      batch_size: rows a batch.
+      batch_size: rows in a batch of this shard.
       seed: of the orders, 0 or more.
+      shard_index: which shard this process reads.
+      shard_count: number of shards.
 
     Attributes:
       batches_per_epoch: number of batches in an epoch.
+      shard_count: as given.
 
     Raises:
-      ValueError: if the arrays differ in N, or N is less than a batch.
+      ValueError: if the arrays differ in N, N is less than a batch of all shards, or there is no such shard.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], *, batch_size: int, seed: int) -> None:
-        count = _rows(arrays)
-        if not 1 <= batch_size <= count:
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        batch_size: int,
+        seed: int,
+        shard_index: int = 0,
+        shard_count: int = 1,
+    ) -> None:
+        count, whole = _rows(arrays), batch_size * shard_count
+        _check_shard(shard_index, shard_count)
+        if not 1 <= whole <= count:
             raise ValueError(
-                f"batch_size: got {batch_size} for {count} examples, expected 1 to {count}; lower the batch "
+                f"batch_size: got {whole} for {count} examples, expected 1 to {count}; lower the batch "
                 "size or give more data"
             )
+        self.shard_count = shard_count
         self._arrays = dict(arrays)
-        self._identity = {"seed": seed, "num_records": count, "batch_size": batch_size}
+        self._identity = {"seed": seed, "num_records": count, "batch_size": whole}
+        self._own = np.arange(shard_index * batch_size, (shard_index + 1) * batch_size)  # of a batch's rows
         self._next_batch = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
-        self.batches_per_epoch = count // batch_size
+        self._order = EpochOrder(count, seed=seed)
+        self.batches_per_epoch = count // whole
 
     def __next__(self) -> Batch:
         epoch, place = divmod(self._next_batch, self.batches_per_epoch)
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self._identity["seed"], epoch))
-            self._order = (epoch, rng.permutation(self._identity["num_records"]))
-        size = self._identity["batch_size"]
-        rows = self._order[1][place * size : (place + 1) * size]
+        rows = self._order(epoch)[place * self._identity["batch_size"] + self._own]
         self._next_batch += 1
         batch = {name: array[rows] for name, array in self._arrays.items()}
-        return {**batch, "where": np.ones(size, bool)}
+        return {**batch, "where": np.ones(len(rows), bool)}
 
     def get_state(self) -> dict[str, int]:
         """The position, as a dict of ints that goes into JSON or a checkpoint."""
@@ -66,37 +79,37 @@ class ArrayBatches(Iterator[Batch]):
         Raises:
           ValueError: if the state is of batches made with another seed, batch size or number of rows.
         """
-        different = [
-            f"{name} {state.get(name)} there, {value} here"
-            for name, value in self._identity.items()
-            if state.get(name) != value
-        ]
-        if different:
-            raise ValueError(
-                f"set_state: the position belongs to other batches ({'; '.join(different)}); "
-                "resume with the settings of the saved run, or start a new one"
-            )
+        check_position(state, self._identity)
         self._next_batch = int(state["next_batch"])
 
     def close(self) -> None:
         """Nothing is open; the loop closes batches of every kind."""
 
 
-def ordered_array_batches(arrays: Mapping[str, np.ndarray], *, batch_size: int) -> Iterator[Batch]:
-    """Every row once, in order; the last batch is padded with rows of zeros, where ``where`` is False.
+def ordered_array_batches(
+    arrays: Mapping[str, np.ndarray], *, batch_size: int, shard_index: int = 0, shard_count: int = 1
+) -> Iterator[Batch]:
+    """Every row once over all shards, in order; padded with rows of zeros, where ``where`` is False.
+
+    All shards give the same number of batches, so that processes stay in step.
 
     Args:
       arrays: ``[N, ...]`` each, by name.
-      batch_size: rows a batch.
+      batch_size: rows in a batch of this shard.
+      shard_index: as :class:`ArrayBatches`.
+      shard_count: as :class:`ArrayBatches`.
 
     Raises:
-      ValueError: if the arrays differ in N, there is no row, or ``batch_size`` is below 1.
+      ValueError: if the arrays differ in N, there is no row, ``batch_size`` is below 1, or there is no such
+        shard.
     """
+    _check_shard(shard_index, shard_count)
     count = _rows(arrays)
     if batch_size < 1 or count < 1:
         raise ValueError(f"batch_size: got {batch_size} for {count} examples, expected at least 1 of both")
-    for start in range(0, count, batch_size):
-        found = min(batch_size, count - start)
+    for first in range(0, count, batch_size * shard_count):
+        start = first + shard_index * batch_size
+        found = min(max(count - start, 0), batch_size)
         batch = {
             name: np.pad(
                 array[start : start + found], [(0, batch_size - found)] + [(0, 0)] * (array.ndim - 1)
@@ -104,6 +117,11 @@ def ordered_array_batches(arrays: Mapping[str, np.ndarray], *, batch_size: int) 
             for name, array in arrays.items()
         }
         yield {**batch, "where": np.arange(batch_size) < found}
+
+
+def _check_shard(shard_index: int, shard_count: int) -> None:
+    if not 0 <= shard_index < shard_count:
+        raise ValueError(f"shard_index: got {shard_index} of {shard_count}, expected 0 <= index < count")
 
 
 def _rows(arrays: Mapping[str, np.ndarray]) -> int:

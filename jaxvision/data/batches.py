@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from jaxvision.core import VOID
+from jaxvision.data.positions import check_position
 from jaxvision.data.records import Record, Source, Transform
 
 __all__ = [
@@ -174,16 +175,7 @@ class TrainBatches(Iterator[Batch]):
         Raises:
           ValueError: if the state is of batches made with another seed, source size, or size over all shards.
         """
-        different = [
-            f"{name} {state.get(name)} there, {value} here"
-            for name, value in self._identity.items()
-            if state.get(name) != value
-        ]
-        if different:
-            raise ValueError(
-                f"set_state: the position belongs to other batches ({'; '.join(different)}); "
-                "resume with the settings of the saved run, or start a new one"
-            )
+        check_position(state, self._identity)
         self.close()
         self._next_batch = int(state["next_batch"])
 

@@ -45,7 +45,7 @@ def python_documentation(*, modules: Sequence[str] | None = None) -> list[Docume
     """
     documents = [] if modules is not None else list(_topics())
     for path, tree in _trees(modules):
-        for node in ast.walk(tree):
+        for node in _statements(tree):
             if isinstance(node, ast.Module | ast.ClassDef | Definition):
                 text = ast.get_docstring(node)
                 if text:
@@ -69,7 +69,7 @@ def python_call_baskets(*, modules: Sequence[str] | None = None) -> list[Documen
     """
     documents = []
     for path, tree in _trees(modules):
-        for node in ast.walk(tree):
+        for node in _statements(tree):
             if isinstance(node, Definition):
                 names = dict.fromkeys(filter(None, map(_called, ast.walk(node))))
                 if len(names) > 1:
@@ -122,6 +122,19 @@ def _trees(modules: Sequence[str] | None) -> Iterator[tuple[Path, ast.Module]]:
                 yield relative, ast.parse(source)
         except (SyntaxError, ValueError):  # templates that are no Python
             continue
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """A module and its statements as ``ast.walk`` has them, without the expressions, which are most of it."""
+    level: list[ast.AST] = [tree]
+    while level:
+        yield from level
+        level = [
+            child
+            for node in level
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case)
+        ]
 
 
 def _files_of(root: Path, modules: Sequence[str]) -> list[Path]:

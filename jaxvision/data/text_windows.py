@@ -8,10 +8,11 @@ A batch is a dict of numpy arrays:
 * ``starts`` bool [N], True where a row begins: the state that it is read with begins at zero.
 """
 
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
+
+from jaxvision.data.positions import array_checksum, check_position
 
 __all__ = ["TextWindows", "ordered_windows"]
 
@@ -22,7 +23,9 @@ class TextWindows(Iterator[Batch]):
     """Batches without end for training; each row goes on where it ended in the batch before.
 
     The text is cut into equal rows. An epoch reads all of them once, in windows of equal length; what is left
-    behind the last whole window of a row, and behind the last row, is not read. Every epoch is the same.
+    behind the last whole window of a row, and behind the last row, is not read. Every epoch is the same. The
+    rows of all shards, one below the other, are those of one shard of as many rows, so that a position fits
+    any number of shards.
 
     Args:
       tokens: int32 ``[L]``, the whole text.
@@ -68,11 +71,9 @@ class TextWindows(Iterator[Batch]):
         self._window = window
         self._identity = {
             "num_tokens": len(tokens),
-            "checksum": zlib.crc32(tokens.tobytes()),
-            "batch_size": batch_size,
+            "checksum": array_checksum(tokens),
+            "batch_size": rows,
             "window": window,
-            "shard_index": shard_index,
-            "shard_count": shard_count,
         }
         self._next_batch = 0
 
@@ -89,18 +90,9 @@ class TextWindows(Iterator[Batch]):
         """Goes to a position that :meth:`get_state` gave.
 
         Raises:
-          ValueError: if it is of another text, batch size, window or shard.
+          ValueError: if it is of another text, window, or batch size over all shards.
         """
-        different = [
-            f"{name} {state.get(name)} there, {value} here"
-            for name, value in self._identity.items()
-            if state.get(name) != value
-        ]
-        if different:
-            raise ValueError(
-                f"set_state: the position belongs to another text or other batches ({'; '.join(different)}); "
-                "resume with the text and the settings of the saved run, or start a new one"
-            )
+        check_position(state, self._identity, of="text or batches", settings="text and the settings")
         self._next_batch = int(state["next_batch"])
 
     def close(self) -> None:

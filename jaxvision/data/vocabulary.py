@@ -72,8 +72,8 @@ class Vocabulary:
           min_count: rarer tokens are left out.
           max_size: tokens in all, special ones among them; by default no limit.
           specials: tokens that come first whatever their counts, such as :data:`UNKNOWN`, which then counts
-            the tokens that were left out as well. Others follow by falling count, and by name where counts
-            are equal.
+            the tokens that were left out as well, and those that read as :data:`PADDING`. Others follow by
+            falling count, and by name where counts are equal.
 
         Raises:
           ValueError: if no token is left, or a number is below 1.
@@ -91,7 +91,7 @@ class Vocabulary:
                 f"vocabulary: none of {len(counts)} different tokens comes min_count = {min_count} times or "
                 f"more (the most frequent comes {most} times); lower min_count or give more text"
             )
-        found = {token: counts.get(token, 0) for token in tokens}
+        found = {token: 0 if token == PADDING else counts.get(token, 0) for token in tokens}
         if UNKNOWN in found:
             found[UNKNOWN] += sum(counts.values()) - sum(found.values())
         return cls(found, counts=found.values())
@@ -124,15 +124,20 @@ class Vocabulary:
     def encode(self, tokens: Iterable[str]) -> np.ndarray:
         """Tokens as indices, int32 ``[N]``; a token that is not in the vocabulary becomes :data:`UNKNOWN`.
 
+        So does one that reads as :data:`PADDING`: it would look like the end of the text.
+
         Raises:
           ValueError: for such a token, if the vocabulary has no :data:`UNKNOWN`.
         """
         unknown = self._indices.get(UNKNOWN)
         if unknown is not None:
-            return np.array([self._indices.get(token, unknown) for token in tokens], np.int32)
+            known = self._indices
+            return np.array(
+                [unknown if token == PADDING else known.get(token, unknown) for token in tokens], np.int32
+            )
         indices = []
         for place, token in enumerate(tokens):
-            if token not in self._indices:
+            if token not in self._indices or token == PADDING:
                 raise ValueError(
                     f"token {place}, {token!r}, is not in the vocabulary, which has no {UNKNOWN}"
                     f"{self._close(token)}; build it with specials=({UNKNOWN!r},), or leave such tokens out"

@@ -172,19 +172,21 @@ class TextBatches:
     def batches(self, source: np.ndarray, *, seed: int) -> TextWindows:
         """Batches without end of a text int32 ``[L]``; they come in the order of the text, whatever the seed.
 
+        Of each batch, the rows of this process.
+
         Raises:
           ValueError: if the text is shorter than a batch.
         """
         del seed
-        return TextWindows(source, batch_size=self.rows, window=self.window)
+        return TextWindows(source, window=self.window, **training.process_share(self.rows))
 
     def ordered_batches(self, source: np.ndarray) -> Iterable[Any]:
-        """Every token but the first as a target once.
+        """Every token but the first as a target once; of each batch, the rows of this process.
 
         Raises:
           ValueError: if there are fewer than two tokens.
         """
-        return ordered_windows(source, batch_size=self.eval_rows, window=self.window)
+        return ordered_windows(source, window=self.window, **training.process_share(self.eval_rows))
 
 
 class LanguageModelTrainer(Trainer):

@@ -205,6 +205,12 @@ class EpochOptions:
                 checkpoint_every=batches_per_epoch,
             )
         if self.constant is not None:
+            if optimizer.accumulate > batches_per_epoch:
+                raise ValueError(
+                    f"--optimizer.accumulate {optimizer.accumulate}: an update takes more than the "
+                    f"{batches_per_epoch} batch(es) of an epoch, and --epochs.constant lowers the rate each "
+                    "epoch; accumulate fewer, take smaller batches, or leave out --epochs.constant"
+                )
             last = -(-run.steps // batches_per_epoch)
             updates = (
                 epoch * batches_per_epoch // optimizer.accumulate for epoch in range(self.constant, last)

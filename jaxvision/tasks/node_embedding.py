@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from jaxvision.core import Term
+from jaxvision.data import EpochOrder, check_position
 from jaxvision.graph import Line, LineEdges, Walks, line_chunk, line_term, visit_counts
 from jaxvision.ops import AliasTable, alias_table
 from jaxvision.sequence import (
@@ -114,7 +115,7 @@ class StartBatches(Iterator[dict[str, np.ndarray]]):
         self._identity = {"seed": seed, "num_nodes": num_nodes, "size": size}
         self._copies = copies
         self._next = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int32))
+        self._order = EpochOrder(num_nodes, seed=seed)
 
     def __next__(self) -> dict[str, np.ndarray]:
         num_nodes, size = self._identity["num_nodes"], self._identity["size"]
@@ -122,17 +123,11 @@ class StartBatches(Iterator[dict[str, np.ndarray]]):
         parts = []
         while place < end:
             epoch, skipped = divmod(place, num_nodes)
-            part = self._epoch(epoch)[skipped : skipped + end - place]
+            part = self._order(epoch)[skipped : skipped + end - place]
             parts.append(part)
             place += len(part)
         self._next += 1
-        return {"starts": np.tile(np.concatenate(parts), (self._copies, 1))}
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self._identity["seed"], epoch))
-            self._order = (epoch, rng.permutation(self._identity["num_nodes"]).astype(np.int32))
-        return self._order[1]
+        return {"starts": np.tile(np.concatenate(parts).astype(np.int32), (self._copies, 1))}
 
     def get_state(self) -> dict[str, int]:
         """The position, as JSON."""
@@ -144,12 +139,7 @@ class StartBatches(Iterator[dict[str, np.ndarray]]):
         Raises:
           ValueError: if it belongs to batches of another graph, size or seed.
         """
-        for name, value in self._identity.items():
-            if state.get(name) != value:
-                raise ValueError(
-                    f"set_state: the position belongs to other walks ({name} {state.get(name)} there, "
-                    f"{value} here); resume with the graph and settings of the saved run, or start a new one"
-                )
+        check_position(state, self._identity, of="walks", settings="graph and the settings")
         self._next = int(state["next_batch"])
 
 

@@ -19,6 +19,7 @@ from jaxvision.data import (
     train_batches,
 )
 from jaxvision.tasks.text_recognition import NO_CHARACTER, needed_steps
+from jaxvision.training import process_share
 
 BLANK_TOKEN = "<blank>"
 
@@ -255,20 +256,21 @@ class PreparedWords:
         return {**record, "image": prepare_word(record["image"], width=self.options.width)}
 
     def batches(self, source: WordSource, *, seed: int) -> TrainBatches:
-        """Shuffled batches without end, of which the position can be saved."""
+        """Shuffled batches without end, whose position can be saved; of each, this process's part."""
         return train_batches(
             _Labelled(source, self.labels(source)),
             self.transform,
-            batch_size=self.batch_size,
+            as_bytes=False,
             seed=seed,
             num_workers=self.options.workers,
+            **process_share(self.batch_size),
         )
 
     def ordered_batches(self, source: WordSource) -> EvalBatches:
-        """Every picture once, in order."""
+        """Every picture once, in order; this process's part of each batch."""
         return eval_batches(
             _Labelled(source, self.labels(source)),
             self.transform,
-            batch_size=self.batch_size,
             num_workers=self.options.workers,
+            **process_share(self.batch_size),
         )

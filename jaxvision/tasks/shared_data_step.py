@@ -10,6 +10,7 @@ from jaxvision.training import (
     DATA_AXIS,
     Batch,
     CompiledStep,
+    FsdpPlacement,
     JitPlacement,
     Placement,
     PmapPlacement,
@@ -27,13 +28,22 @@ def compile_shared_step(
     """Compiles ``(state, batch, data) -> (state, metrics)`` into a step of state and batch.
 
     The data is an argument of the program: what a step closes over would be a constant of it. On several
-    devices each runs the program by itself (``shard_map``, or ``pmap``), the step says what they exchange.
+    devices each runs the program by itself (``shard_map``, or ``pmap``), the step says what they exchange. It
+    learns batch after batch, in place: of one that is not finite, nothing is taken back.
 
     Args:
       make_step: gets the name of the device axis, or None on one device.
       data: a tree of arrays, copied to every device.
       placement: the devices.
+
+    Raises:
+      ValueError: for a placement that splits the state.
     """
+    if isinstance(placement, FsdpPlacement):
+        raise ValueError(
+            "--run.parallel fsdp: every device learns in the whole tables, which fsdp would split; take jit "
+            "or pmap"
+        )
     compiled: Any
     if isinstance(placement, PmapPlacement):
         step = make_step(placement.axis_name)
@@ -51,7 +61,7 @@ def compile_shared_step(
         compiled = jax.jit(mapped, donate_argnums=0)
     else:
         compiled = jax.jit(make_step(None), donate_argnums=0)
-    return CompiledStep(_WithData(compiled, placement.place(data)), report=print)
+    return CompiledStep(_WithData(compiled, placement.place(data)), report=print, keeps_state=False)
 
 
 class _WithData:

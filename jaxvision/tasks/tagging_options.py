@@ -21,6 +21,7 @@ from jaxvision.data import (
     read_conll,
     tags_of,
 )
+from jaxvision.training import process_share
 
 _DIGITS = str.maketrans("123456789", "000000000")
 
@@ -222,9 +223,9 @@ class PreparedSentences:
         return next(encoded for part, encoded in pairs if part is source)
 
     def batches(self, source: Sequence[TaggedSentence], *, seed: int) -> ArrayBatches:
-        """Shuffled batches without end, of which the position can be saved."""
-        return ArrayBatches(self.encode(source).arrays, batch_size=self.batch_size, seed=seed)
+        """Shuffled batches without end, whose position can be saved; of each, this process's part."""
+        return ArrayBatches(self.encode(source).arrays, seed=seed, **process_share(self.batch_size))
 
     def ordered_batches(self, source: Sequence[TaggedSentence]) -> Iterator[dict[str, np.ndarray]]:
-        """Every sentence once, in order."""
-        return ordered_array_batches(self.encode(source).arrays, batch_size=self.batch_size)
+        """Every sentence once, in order; this process's part of each batch."""
+        return ordered_array_batches(self.encode(source).arrays, **process_share(self.batch_size))

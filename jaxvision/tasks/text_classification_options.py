@@ -22,6 +22,7 @@ from jaxvision.data import (
 )
 from jaxvision.tasks.classification import ClassificationLoss
 from jaxvision.tasks.classification_options import ClassificationLossOptions, Parts, Shares
+from jaxvision.training import process_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,12 +178,12 @@ class PreparedTexts:
         return self._encoded[id(source)][1]
 
     def batches(self, source: LabelledSource, *, seed: int) -> ArrayBatches:
-        """Shuffled batches without end, of which the position can be saved."""
-        return ArrayBatches(self._arrays(source), batch_size=self.batch_size, seed=seed)
+        """Shuffled batches without end, whose position can be saved; of each, this process's part."""
+        return ArrayBatches(self._arrays(source), seed=seed, **process_share(self.batch_size))
 
     def ordered_batches(self, source: LabelledSource) -> Iterator[dict[str, np.ndarray]]:
-        """Every text once, in order."""
-        return ordered_array_batches(self._arrays(source), batch_size=self.batch_size)
+        """Every text once, in order; this process's part of each batch."""
+        return ordered_array_batches(self._arrays(source), **process_share(self.batch_size))
 
     def _arrays(self, source: LabelledSource) -> dict[str, Any]:
         return {"tokens": self.encode(source).tokens, "labels": source.labels}

@@ -19,6 +19,9 @@ from jaxvision.data import (
 
 __all__ = ["TextData"]
 
+Tokens = Literal["words", "whitespace", "characters"]
+Sentences = Literal["sentences", "lines", "whole"]
+
 
 @dataclasses.dataclass(frozen=True)
 class TextData:
@@ -35,11 +38,11 @@ class TextData:
     documents: Literal["file", "line"] | None = None
     """What of the files is a document, or for item2vec a basket: each file, or each line, as is the default
     for baskets."""
-    sentences: Literal["sentences", "lines", "whole"] | None = None
+    sentences: Sentences | None = None
     """What of a document is a sentence, over whose end no window reaches: what ends in a full stop, each
     line, or the whole document. By default sentences; lines where tokens are whitespace; the whole of a
     basket."""
-    tokens: Literal["words", "whitespace", "characters"] | None = None
+    tokens: Tokens | None = None
     """What of a sentence is a token: words in small letters without punctuation; what stands between blanks,
     as it is; or each character. By default words; whitespace for ptb and baskets."""
     min_count: int = 5
@@ -57,16 +60,30 @@ class TextData:
           FileNotFoundError: if there is no such file or folder.
           ValueError: if paths are missing or too many, or the text cannot be read.
         """
-        plain = baskets or self.source == "ptb"
-        tokens = self.tokens or ("whitespace" if plain else "words")
-        default = "lines" if tokens == "whitespace" else "sentences"
-        sentences = self.sentences or ("whole" if baskets else default)
+        tokens, sentences = self._kinds(baskets)
         cut: dict[str, Callable[[str], list[str]] | None] = {
             "sentences": split_sentences,
             "lines": str.splitlines,
             "whole": None,
         }
         return index_text(self._documents(baskets), create_tokenizer(tokens), sentences=cut[sentences])
+
+    def of_files(self, paths: tuple[Path, ...], *, baskets: bool) -> "TextData":
+        """The options that read other files as this text is read, whatever its source.
+
+        Args:
+          paths: of the files.
+          baskets: as :meth:`read`.
+        """
+        tokens, sentences = self._kinds(baskets)
+        return dataclasses.replace(self, source="files", paths=paths, tokens=tokens, sentences=sentences)
+
+    def _kinds(self, baskets: bool) -> tuple[Tokens, Sentences]:
+        """What a token and a sentence are, by the options or else by the source."""
+        plain = baskets or self.source == "ptb"
+        tokens: Tokens = self.tokens or ("whitespace" if plain else "words")
+        default: Sentences = "lines" if tokens == "whitespace" else "sentences"
+        return tokens, self.sentences or ("whole" if baskets else default)
 
     def _documents(self, baskets: bool) -> Iterable[Document]:
         if self.source == "python":

@@ -64,7 +64,8 @@ def read_vector_table(
     """
     read = weights.read_word_vectors(path, format=format)
     rows = {word: row for row, word in enumerate(read.words)}
-    known = [index for index, token in enumerate(vocabulary.tokens) if token in rows]
+    tokens = enumerate(vocabulary.tokens)
+    known = [index for index, token in tokens if token in rows and token != PADDING]
     if not known:
         raise ValueError(
             f"{path}: none of the {len(vocabulary)} tokens of the data ({name_some(vocabulary.tokens)}) is "
@@ -77,6 +78,47 @@ def read_vector_table(
     if PADDING in vocabulary:
         table[vocabulary.index(PADDING)] = 0
     return VectorTable(table, len(known))
+
+
+def load_vectors(
+    path: Path | None, vocabulary: Vocabulary, *, seed: int, format: str | None = None
+) -> np.ndarray | None:
+    """The table of :func:`read_vector_table`, and says how many tokens it has; None without a file.
+
+    Args:
+      path: the file, or None.
+      vocabulary: as there.
+      seed: as there.
+      format: as there.
+
+    Raises:
+      FileNotFoundError: as there.
+      ValueError: as there.
+    """
+    if path is None:
+        return None
+    read = read_vector_table(path, vocabulary, seed=seed, format=format)
+    print(f"{path}: vectors of {read.found:,} of {len(vocabulary):,} tokens")
+    return read.table
+
+
+def embedding_width(given: int | None, table: int | None, *, vectors: Path | None, usual: int) -> int:
+    """The width of a network's embeddings.
+
+    Args:
+      given: by the options, or None.
+      table: of vectors that come from a file, or None.
+      vectors: that file, for the message.
+      usual: where neither says anything.
+
+    Raises:
+      ValueError: if the two differ.
+    """
+    if table is not None and given not in (None, table):
+        raise ValueError(
+            f"--model.embedding {given}: the vectors in {vectors} have {table} numbers; leave it out"
+        )
+    return table or given or usual
 
 
 def with_vectors(variables: Any, table: np.ndarray, *, path: str) -> dict[str, Any]:

@@ -135,13 +135,17 @@ def document_names(names: Sequence[str]) -> list[str]:
     >>> document_names(["a b.txt", "a_b.txt", "c"])
     ['a_b.txt', 'a_b.txt#2', 'c']
     """
-    seen: dict[str, int] = {}
-    result = []
+    numbers: dict[str, int] = {}
+    taken: dict[str, None] = {}
     for name in names:
-        plain = "_".join(name.split()) or "_"
-        seen[plain] = seen.get(plain, 0) + 1
-        result.append(plain if seen[plain] == 1 else f"{plain}#{seen[plain]}")
-    return result
+        found = plain = "_".join(name.split()) or "_"
+        number = numbers.get(plain, 1)
+        while found in taken:  # "a#2" may be another's own name
+            number += 1
+            found = f"{plain}#{number}"
+        numbers[plain] = number
+        taken[found] = None
+    return list(taken)
 
 
 def _joined(row: Mapping[str, Any]) -> str:

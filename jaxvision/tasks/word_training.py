@@ -1,31 +1,21 @@
 """word2vec in the training loop: its task, the order of its chunks, and its step on one device or many."""
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
 
 from jaxvision.core import Term
+from jaxvision.data import EpochOrder, check_position
 from jaxvision.sequence import Word2Vec, WordCorpus, first_batch_loss, train_chunk
-from jaxvision.training import (
-    DATA_AXIS,
-    Batch,
-    CompiledStep,
-    JitPlacement,
-    MemoryUse,
-    Placement,
-    PmapPlacement,
-    Task,
-    TrainState,
-)
+from jaxvision.tasks.shared_data_step import SharedStep, compile_shared_step
+from jaxvision.training import Batch, CompiledStep, Placement, Task, TrainState
 
 __all__ = ["ChunkBatches", "compile_word_step", "mean_loss", "word_table", "word_task"]
-
-WordStep = Callable[[TrainState, Batch, WordCorpus], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def word_task(model: Word2Vec, corpus: WordCorpus) -> Task:
@@ -65,21 +55,19 @@ class ChunkBatches(Iterator[dict[str, np.ndarray]]):
       num_chunks: of the corpus.
       seed: of the orders.
       copies: how often a batch holds its number: once a device.
+      checksum: of the text, so that a position is not taken for one in another text of as many chunks.
     """
 
-    def __init__(self, num_chunks: int, *, seed: int, copies: int) -> None:
-        self._identity = {"seed": seed, "num_chunks": num_chunks}
+    def __init__(self, num_chunks: int, *, seed: int, copies: int, checksum: int = 0) -> None:
+        self._identity = {"seed": seed, "num_chunks": num_chunks, "checksum": checksum}
         self._copies = copies
         self._next = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int32))
+        self._order = EpochOrder(num_chunks, seed=seed)
 
     def __next__(self) -> dict[str, np.ndarray]:
         epoch, place = divmod(self._next, self._identity["num_chunks"])
-        if self._order[0] != epoch:
-            rng = np.random.default_rng((self._identity["seed"], epoch))
-            self._order = (epoch, rng.permutation(self._identity["num_chunks"]).astype(np.int32))
         self._next += 1
-        return {"chunk": np.full(self._copies, self._order[1][place], np.int32)}
+        return {"chunk": np.full(self._copies, self._order(epoch)[place], np.int32)}
 
     def get_state(self) -> dict[str, int]:
         """The position, as JSON."""
@@ -91,12 +79,7 @@ class ChunkBatches(Iterator[dict[str, np.ndarray]]):
         Raises:
           ValueError: if it belongs to chunks of another text or seed.
         """
-        for name, value in self._identity.items():
-            if state.get(name) != value:
-                raise ValueError(
-                    f"set_state: the position belongs to other chunks ({name} {state.get(name)} there, "
-                    f"{value} here); resume with the text and settings of the saved run, or start a new one"
-                )
+        check_position(state, self._identity, of="chunks", settings="text and the settings")
         self._next = int(state["next_chunk"])
 
 
@@ -115,33 +98,16 @@ def compile_word_step(
       schedule: ``step -> learning rate``.
 
     Raises:
-      ValueError: if the devices cannot share a batch.
+      ValueError: if the devices cannot share a batch, or the placement splits the tables.
     """
     placement.check_batch_size(model.batch_size)
-    chunk_size = corpus.chunk_size
-    several = placement.num_devices > 1
-    step = _word_step(model, schedule, chunk_size, DATA_AXIS if several else None)
-    compiled: Any
-    if isinstance(placement, PmapPlacement):
-        step = _word_step(model, schedule, chunk_size, placement.axis_name)
-        compiled = jax.pmap(step, axis_name=placement.axis_name, devices=placement.devices, donate_argnums=0)
-    elif several:
-        assert isinstance(placement, JitPlacement)
-        everywhere, shared = PartitionSpec(), PartitionSpec(DATA_AXIS)
-        mapped = jax.shard_map(
-            step,
-            mesh=placement.mesh,
-            in_specs=(everywhere, shared, everywhere),
-            out_specs=everywhere,
-            check_vma=False,  # the tables are equal on all devices, which it cannot see
-        )
-        compiled = jax.jit(mapped, donate_argnums=0)
-    else:
-        compiled = jax.jit(step, donate_argnums=0)
-    return CompiledStep(_WithCorpus(compiled, placement.place(corpus)), report=_print_memory)
+    make = functools.partial(_word_step, model, schedule, corpus.chunk_size)
+    return compile_shared_step(make, corpus, placement)
 
 
-def _word_step(model: Word2Vec, schedule: optax.Schedule, chunk_size: int, axis_name: str | None) -> WordStep:
+def _word_step(
+    model: Word2Vec, schedule: optax.Schedule, chunk_size: int, axis_name: str | None
+) -> SharedStep:
     def step(state: TrainState, batch: Batch, corpus: WordCorpus) -> tuple[TrainState, dict[str, jax.Array]]:
         result = train_chunk(
             model,
@@ -158,37 +124,6 @@ def _word_step(model: Word2Vec, schedule: optax.Schedule, chunk_size: int, axis_
         return new, {"loss": loss, "pairs": result.pairs, "finite": result.finite}
 
     return step
-
-
-class _WithCorpus:
-    """A stage of a program whose last argument is the corpus, as one without that argument.
-
-    A corpus that the step closed over would be a constant of the program.
-    """
-
-    def __init__(self, stage: Any, corpus: WordCorpus) -> None:
-        self._stage = stage
-        self._corpus = corpus
-
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        result: tuple[TrainState, dict[str, jax.Array]] = self._stage(state, batch, self._corpus)
-        return result
-
-    def lower(self, state: TrainState, batch: Batch) -> "_WithCorpus":
-        return _WithCorpus(self._stage.lower(state, batch, self._corpus), self._corpus)
-
-    def compile(self) -> "_WithCorpus":
-        return _WithCorpus(self._stage.compile(), self._corpus)
-
-    def memory_analysis(self) -> Any:
-        return self._stage.memory_analysis()
-
-    def as_text(self) -> Any:
-        return self._stage.as_text()
-
-
-def _print_memory(use: MemoryUse) -> None:
-    print(use)
 
 
 def mean_loss(

@@ -23,6 +23,7 @@ from jaxvision.training.config import config_to_dict as config_to_dict
 from jaxvision.training.config import load_config as load_config
 from jaxvision.training.config import save_config as save_config
 from jaxvision.training.distributed import PeerLostError as PeerLostError
+from jaxvision.training.distributed import check_one_process as check_one_process
 from jaxvision.training.distributed import from_first_process as from_first_process
 from jaxvision.training.distributed import is_first_process as is_first_process
 from jaxvision.training.distributed import process_share as process_share

@@ -29,28 +29,37 @@ class Checkpoints:
     Args:
       folder: made if it is missing.
       keep: how many of the newest to keep.
-      best: keep also the best by this score, or None.
+      best: keep also the best by this score, or None. Scores are kept with the checkpoints, so that a resumed
+        run knows which is best.
       mode: ``"max"`` or ``"min"``: whether more of that score is better.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2, best: str | None = None, mode: str = "max") -> None:
         self._folder = folder.absolute()
         policies: list[Any] = [ocp.checkpoint_managers.LatestN(keep)]
+        self._best = best
+        self._sign = 1.0 if mode == "max" else -1.0
         if best is not None:
-            # A checkpoint without an evaluation is never the best one.
-            worst = -np.inf if mode == "max" else np.inf
-            policies.append(
-                ocp.checkpoint_managers.BestN(
-                    get_metric_fn=lambda scores: (scores or {}).get(best, worst), n=1, reverse=mode == "min"
-                )
-            )
+            policies.append(ocp.checkpoint_managers.BestN(get_metric_fn=self._value, n=1))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+            best_fn=None if best is None else self._value,  # the policy decides; by this, scores are written
             cleanup_tmp_directories=True,
         )
         # Named handlers: a manager that has not saved yet knows by them how to read what it finds.
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
+        found = [] if best is None else [self._manager.metrics(step) for step in self.steps()]
+        self._best_value = max(map(self._value, found), default=-np.inf)
+
+    def _value(self, scores: Any) -> float:
+        """What decides, the more the better; a checkpoint without an evaluation is never the best one."""
+        value = (scores or {}).get(self._best)
+        return -np.inf if value is None or np.isnan(value) else self._sign * float(value)
+
+    def improves(self, scores: dict[str, float]) -> bool:
+        """Whether scores are better than those of all checkpoints so far; never if none is to be the best."""
+        return self._best is not None and self._value(scores) > self._best_value
 
     def latest(self) -> int | None:
         """The step of the newest whole checkpoint, or None."""
@@ -80,8 +89,9 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), position=ocp.args.JsonSave({"position": position})
                 ),
-                metrics=scores or None,
+                metrics=None if self._best is None else scores or {},
             )
+        self._best_value = max(self._best_value, self._value(scores))
 
     def wait(self) -> None:
         """Waits until the save under way is written.
@@ -174,7 +184,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class Checkpoint(Hook):
-    """Saves every ``every`` steps and at the end of the run, also after an interrupt.
+    """Saves every ``every`` steps, at scores better than before, and at the end, also after an interrupt.
 
     Args:
       checkpoints: where to.
@@ -201,7 +211,7 @@ class Checkpoint(Hook):
 
     def after_step(self, progress: Progress) -> None:
         """Saves if it is time."""
-        if progress.step % self._every == 0:
+        if progress.step % self._every == 0 or self._checkpoints.improves(progress.scores):
             self._save(progress)
 
     def after(self, progress: Progress) -> None:

@@ -64,6 +64,12 @@ class MemoryUse(NamedTuple):
         return f"memory of a step, each device: {_show(self.total)}{whole} ({shown})"
 
 
+_STATE_ADVICE = (
+    "share the state by --run.parallel fsdp, choose a smaller network, or an optimizer that keeps less (sgd "
+    "keeps nothing)"
+)
+
+
 def memory_advice(use: MemoryUse) -> str:
     """What to change so that a step needs less: the largest part decides.
 
@@ -71,15 +77,21 @@ def memory_advice(use: MemoryUse) -> str:
     >>> print(memory_advice(use).split(", ")[0])
     share the state by --run.parallel fsdp
     """
-    kept = use.params + use.optimizer
-    if kept > use.temporaries + use.batch:
-        return (
-            "share the state by --run.parallel fsdp, choose a smaller network, or an optimizer that keeps "
-            "less (sgd keeps nothing)"
-        )
+    if use.params + use.optimizer > use.temporaries + use.batch:
+        return _STATE_ADVICE
     return (
         "lower --data.batch-size (--optimizer.accumulate keeps the batch of an update), lower --data.size, "
         "compute in half the bytes by --model.bfloat16, or keep fewer activations by --run.remat"
+    )
+
+
+def explain_start(error: Exception) -> Exception:
+    """The error itself, or what to do if memory ran out before the first step or another process ended."""
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        return explain_lost_peer(error) or error
+    return DeviceMemoryError(
+        "the device ran out of memory for parameters and optimizer, before the first step. Remedy: "
+        f"{_STATE_ADVICE}. XLA says: {_first_line(error)}"
     )
 
 
@@ -92,6 +104,11 @@ class CompiledStep:
     Args:
       step: what :meth:`jaxvision.training.Placement.compile_step` gave.
       report: called with the memory that the step needs, once it is compiled.
+      keeps_state: whether a step that is not finite leaves the state as it was, as
+        :func:`jaxvision.training.make_train_step`'s does.
+
+    Attributes:
+      keeps_state: as given.
     """
 
     def __init__(
@@ -99,7 +116,9 @@ class CompiledStep:
         step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
         *,
         report: Callable[[MemoryUse], None] | None = None,
+        keeps_state: bool = True,
     ) -> None:
+        self.keeps_state = keeps_state
         self._step: Any = step
         self._report = report
         self._program: Any = None
@@ -155,7 +174,7 @@ class CompiledStep:
         )
         return DeviceMemoryError(
             f"the device ran out of memory in the training step.{needs} Remedy: {advice}, or use more "
-            f"devices. XLA says: {str(error).strip().splitlines()[0]}"
+            f"devices. XLA says: {_first_line(error)}"
         )
 
     def _compile(self, state: TrainState, batch: Batch) -> None:
@@ -221,6 +240,10 @@ def _shapes(state: TrainState, batch: Batch) -> dict[str, str]:
     named = {f"state/{path.lstrip('.')}": x for path, x in flatten_paths(state).items()}
     named |= {f"batch/{path}": x for path, x in flatten_paths(batch).items()}
     return {path: f"{x.dtype}{list(x.shape)}" for path, x in named.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _show(size: int) -> str:

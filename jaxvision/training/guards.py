@@ -20,6 +20,13 @@ from jaxvision.training.state import TrainState
 from jaxvision.training.step import Metrics
 from jaxvision.training.task import Batch
 
+_REMEDIES = {
+    True: "The step changed nothing and is not in any checkpoint; its batch is in {path}. Check that batch, "
+    "lower the learning rate, or clip the gradients, then resume.",
+    False: "The step learned from it before it was seen, but is not in any checkpoint; its batch is in "
+    "{path}. Resume from the last checkpoint, or begin anew with a lower learning rate.",
+}
+
 
 class NaNGuard(Hook):
     """Ends the run at the first loss or gradient that is not finite, and says where it came from.
@@ -28,15 +35,26 @@ class NaNGuard(Hook):
     step late and never makes the host wait for the device. It saves the batch, and names the first bad
     leaf in the order batch, parameters, model state, gradients.
 
+    A step that learns in place, such as word2vec's, cannot take anything back; the checkpoint before it is
+    what remains.
+
     Args:
       folder: where ``bad_batch_step<N>.npz`` is written.
       placement: of the state and the batches.
       gradients: ``(state, batch) -> gradients``, host trees, run once to find the bad leaf.
+      keeps_state: whether the step leaves the state as it was; see
+        :class:`jaxvision.training.CompiledStep`.
     """
 
     def __init__(
-        self, folder: Path, placement: Placement, gradients: Callable[[TrainState, Batch], Any]
+        self,
+        folder: Path,
+        placement: Placement,
+        gradients: Callable[[TrainState, Batch], Any],
+        *,
+        keeps_state: bool = True,
     ) -> None:
+        self._keeps_state = keeps_state
         self._folder = folder
         self._placement = placement
         self._gradients = gradients
@@ -69,9 +87,7 @@ class NaNGuard(Hook):
         loss = float(np.ravel(host_values(metrics["loss"]))[0])
         raise FloatingPointError(
             f"step {step}: the loss is {loss:g} and the first leaf that is not finite is "
-            f"{leaf or 'inside the loss'}. The step changed nothing and is not in any checkpoint; its "
-            f"batch is in {path}. Check that batch, lower the learning rate, or clip the gradients, then "
-            "resume."
+            f"{leaf or 'inside the loss'}. {_REMEDIES[self._keeps_state].format(path=path)}"
         )
 
 

@@ -32,14 +32,14 @@ class RunOptions:
     eval_every: int = 200
     """Steps between evaluations on the validation data."""
     checkpoint_every: int = 200
-    """Steps between checkpoints."""
+    """Steps between checkpoints; each evaluation that is better than all before makes one too."""
     monitor_every: int | None = None
     """Steps between looks at every layer's gradient: norms in metrics.jsonl, and a line that names the layers
     whose gradients vanish or explode. Each look costs a step's time; by default never."""
     profile: int | None = None
     """Trace this many steps, into the run's folder, and print which layers take the time."""
     keep: int = 2
-    """How many of the newest checkpoints stay; the best one stays as well."""
+    """How many of the newest checkpoints stay. The best one, saved when it was evaluated, stays as well."""
     patience: int | None = None
     """Stop after more than this many evaluations without a better score; by default never."""
     parallel: Literal["jit", "pmap", "fsdp"] = "jit"

@@ -43,6 +43,9 @@ class Placement(Protocol):
     def place(self, tree: Any) -> Any:
         """Lays a tree of host or device arrays out on the devices: a copy on each, or its part."""
 
+    def create(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of trees of host arrays makes, compiled, laid out as :meth:`place` does."""
+
     def shard(self, batch: Any) -> Any:
         """Splits each array's first axis over the devices of this process."""
 
@@ -99,6 +102,10 @@ class JitPlacement:
     def place(self, tree: Any) -> Any:
         """Copies a tree to every device of the mesh."""
         return _put(tree, jax.tree.map(lambda _: self._replicated, tree))
+
+    def create(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """Makes a tree on one device and copies it to the others."""
+        return self.place(jax.jit(make)(*arguments))
 
     def shard(self, batch: Any) -> Any:
         """Splits each array's first axis over the mesh."""
@@ -171,6 +178,11 @@ class FsdpPlacement(JitPlacement):
     def place(self, tree: Any) -> Any:
         """Gives every device its part of each array, or a copy of what stays whole."""
         return _put(tree, self.shardings(tree))
+
+    def create(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """Makes a tree in parts: a device keeps its own. The random numbers of an array are drawn whole."""
+        parts = self.shardings(jax.eval_shape(make, *arguments))
+        return jax.jit(make, out_shardings=parts)(*self.place(arguments))
 
     def snapshot(self, tree: Any) -> Any:
         """Copies on the host; of several processes, on the devices, for each process writes its own part."""
@@ -263,6 +275,10 @@ class PmapPlacement:
             return jax.make_array_from_callback(shape, sharding, lambda _: np.asarray(x)[None])
 
         return jax.tree.map(stack, tree)
+
+    def create(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """Makes a tree on one device and copies it to all."""
+        return self.place(jax.jit(make)(*arguments))
 
     def shard(self, batch: Any) -> Any:
         """Splits the first axis, N, into ``[devices, N / devices]``, and copies each part to its device."""

@@ -1,6 +1,5 @@
 """A run on disk: its options, its folder, and the loop with all its hooks. The scripts share this."""
 
-import os
 import re
 import signal
 import sys
@@ -17,6 +16,7 @@ from jaxvision.training.compiled_step import (
     DeviceMemoryError,
     MemoryUse,
     RecompilationError,
+    explain_start,
     memory_advice,
 )
 from jaxvision.training.config import save_config
@@ -32,14 +32,14 @@ from jaxvision.training.guards import EarlyStopping, NaNGuard, StopOnSignal
 from jaxvision.training.logs import JsonLines, Log, TensorBoard, Terminal, Writer
 from jaxvision.training.monitors import GradientMonitor, make_gradient_norms
 from jaxvision.training.options import RunConfig, RunOptions
-from jaxvision.training.parallel import Placement
+from jaxvision.training.parallel import Placement, host_values
+from jaxvision.training.peers import TRY_AGAIN, leave_peers
 from jaxvision.training.profile import Profile
 from jaxvision.training.state import TrainState, create_train_state
 from jaxvision.training.step import make_gradients, make_train_step
 from jaxvision.training.task import Task, Variables
 
 _CHECKPOINTS = "checkpoints"  # in the run's folder
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 
 def open_folder(config: RunConfig, label: str, resumed: Path | None) -> Path:
@@ -174,21 +174,22 @@ def train(
     checkpoints = Checkpoints(folder / _CHECKPOINTS, keep=options.keep, best=metric)
     early = [EarlyStopping(metric, patience=options.patience)] if options.patience is not None else []
 
-    def create(given: Variables | None) -> TrainState:
-        return create_train_state(task, optimizer, seed=options.seed, variables=given)
+    def create(where: Placement | None) -> TrainState:
+        return create_train_state(task, optimizer, seed=options.seed, variables=variables, placement=where)
 
-    if resumed and checkpoints.latest() is not None:
-        state, position = resume(checkpoints, jax.eval_shape(create, variables), early)
-        batches.set_state(position)
-    else:
-        state = create(variables)
-    start = int(state.step)
+    state = _first_state(create, checkpoints if resumed else None, early, batches, placement)
+    start = int(host_values(state.step).max())
     step = compile_step(task, optimizer, placement) if step is None else step
     files = _open_files(folder, start)
     terminal = [Terminal(options.steps, step=start, unit=unit)] if is_first_process() else []
     log: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, "unit": unit}
     hooks = [
-        NaNGuard(folder, placement, jax.jit(make_gradients(task, axis_name=placement.axis_name))),
+        NaNGuard(
+            folder,
+            placement,
+            jax.jit(make_gradients(task, axis_name=placement.axis_name)),
+            keeps_state=step.keeps_state,
+        ),
         StopOnSignal(),
         *_evaluations(evaluate, options, observe),
         *early,
@@ -199,12 +200,33 @@ def train(
         ),
     ]
     try:
-        return fit(placement.place(state), step, batches, hooks, steps=options.steps)
+        return fit(state, step, batches, hooks, steps=options.steps)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # Devices run ahead: it may show first where a hook waits. Of a collective it is a ValueError.
         if (explained := step.explain(error)) is not error:
             raise explained from error
         raise
+
+
+def _first_state(
+    create: Callable[[Placement | None], TrainState],
+    checkpoints: Checkpoints | None,
+    hooks: Sequence[Hook],
+    batches: Positioned,
+    placement: Placement,
+) -> TrainState:
+    """The state to begin with, on the devices: of the newest checkpoint, if there is one, or a new one."""
+    try:
+        if checkpoints is None or checkpoints.latest() is None:
+            return create(placement)
+        state, position = resume(checkpoints, jax.eval_shape(lambda: create(None)), hooks)
+        batches.set_state(position)
+        placed: TrainState = placement.place(state)
+    except jax.errors.JaxRuntimeError as error:
+        if (explained := explain_start(error)) is not error:
+            raise explained from error
+        raise
+    return placed
 
 
 def _open_files(folder: Path, step: int) -> list[Writer]:
@@ -256,7 +278,8 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
 
     So does Ctrl-C where :class:`jaxvision.training.StopOnSignal` does not watch: before and after the loop.
     The exit code is what ``main`` returned; 1 for a mistake; 75, EX_TEMPFAIL of sysexits.h, if another
-    process of the run has ended, which starting all of them again with ``--resume`` mends.
+    process of the run has ended, which starting all of them again with ``--resume`` mends. Of several
+    processes, one that ends by a mistake or an error tells the others, which end with the same code.
     ``python -X dev`` shows the traceback as well.
     """
     explained: tuple[type[Exception], ...] = (DeviceMemoryError, RecompilationError, *errors)
@@ -265,6 +288,12 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
+    except SystemExit as end:
+        if not end.code:
+            raise
+        if not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else 1
     except Exception as error:
         # It shows as an error of a collective, of whichever call waits for one.
         lost = error if isinstance(error, PeerLostError) else explain_lost_peer(error)
@@ -272,9 +301,8 @@ def run_script(main: Callable[[Sequence[str]], int], errors: Iterable[type[Excep
             raise
         print(f"error: {lost or error}", file=sys.stderr)
         code = 1 if lost is None else TRY_AGAIN
-    if code in (1, TRY_AGAIN) and jax.distributed.is_initialized():
-        # An orderly end would wait for the other processes, which wait for this one.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    else:
+        raise SystemExit(code)
+    if jax.distributed.is_initialized():
+        leave_peers(code)
     raise SystemExit(code)

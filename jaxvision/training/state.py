@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from jaxvision.training.parallel import Placement
 from jaxvision.training.task import Task, Variables
 
 
@@ -38,6 +39,7 @@ def create_train_state(
     *,
     seed: int,
     variables: Variables | None = None,
+    placement: Placement | None = None,
 ) -> TrainState:
     """Initialises the model and the optimizer in one compiled program.
 
@@ -46,14 +48,17 @@ def create_train_state(
       optimizer: gives the initial optimizer state.
       seed: of the initialisation and of all later draws (dropout).
       variables: start from these (pre-trained ones) instead of the task's initial ones.
+      placement: lays the state out; under fsdp no device ever keeps more than its part. By default the state
+        is on the default device.
     """
 
     def create(init_key: jax.Array, key: jax.Array, given: Variables | None) -> TrainState:
+        init_key = jax.random.wrap_key_data(init_key, impl="rbg")
         model_state = dict(task.init(init_key) if given is None else given)
         params = model_state.pop("params")
         return TrainState(
             step=jnp.int32(0),
-            key=jax.random.key_data(key),
+            key=key,
             params=params,
             model_state=model_state,
             opt_state=optimizer.init(params),
@@ -61,4 +66,8 @@ def create_train_state(
 
     # The rbg generator compiles several times faster than threefry, one draw a layer; both are
     # deterministic from the seed.
-    return jax.jit(create)(jax.random.key(seed, impl="rbg"), jax.random.key(seed + 1), variables)
+    keys = map(jax.random.key_data, (jax.random.key(seed, impl="rbg"), jax.random.key(seed + 1)))
+    if placement is None:
+        return jax.jit(create)(*keys, variables)
+    state: TrainState = placement.create(create, *keys, variables)
+    return state

@@ -268,17 +268,22 @@ sys.path.insert(0, {folder!r})
 from test_batches import Numbers, TRANSFORM
 from jaxvision.data import train_batches
 
+def wait():
+    # In short pieces: a signal that comes between Python's last look and the system's call does not end it.
+    for _ in range(1000):
+        time.sleep(0.1)
+
 if __name__ == "__main__":
     batches = train_batches(Numbers(20), TRANSFORM, batch_size=4, seed=7, num_workers=1)
     next(batches)
     try:
         print("reading", flush=True)
-        time.sleep(100)
+        wait()
     except KeyboardInterrupt:
         for _ in range(50):  # more than a worker that has gone could have left behind
             next(batches)
         print("still reading", flush=True)
-        time.sleep(100)
+        wait()
 """
 
 

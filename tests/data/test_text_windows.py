@@ -49,13 +49,13 @@ def test_a_position_is_gone_back_to():
         (TEXT, {"window": 4}, "window 5 there, 4 here"),
         (TEXT[:-1], {}, "num_tokens 47 there, 46 here"),
         (TEXT[::-1], {}, "checksum"),
-        (TEXT, {"shard_count": 2}, "shard_count 1 there, 2 here"),
+        (TEXT, {"shard_count": 2}, "batch_size 2 there, 4 here"),
     ],
 )
 def test_a_position_in_another_text_is_refused(text, options, named):
     state = TextWindows(TEXT, batch_size=2, window=5).get_state()
     other = TextWindows(text, **{"batch_size": 2, "window": 5, **options})
-    with pytest.raises(ValueError, match=f"another text or other batches.*{named}"):
+    with pytest.raises(ValueError, match=f"other text or batches.*{named}"):
         other.set_state(state)
 
 
@@ -96,6 +96,15 @@ def test_shards_share_the_rows_of_a_batch():
         next(TextWindows(TEXT, batch_size=2, window=3, shard_index=index, shard_count=2)) for index in (0, 1)
     ]
     np.testing.assert_array_equal(np.concatenate([half["tokens"] for half in halves]), whole["tokens"])
+
+
+def test_a_position_of_two_shards_fits_one():
+    half = TextWindows(TEXT, batch_size=2, window=3, shard_index=1, shard_count=2)
+    whole = TextWindows(TEXT, batch_size=4, window=3)
+    _take(half, 3)
+    whole.set_state(half.get_state())
+    assert whole.get_state() == half.get_state()
+    np.testing.assert_array_equal(next(whole)["tokens"][2:], next(half)["tokens"])
 
 
 @pytest.mark.parametrize(

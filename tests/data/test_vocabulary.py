@@ -25,6 +25,15 @@ def test_specials_come_first_and_unknown_counts_what_is_left_out():
     assert "a" in vocabulary and "rare" not in vocabulary and len(vocabulary) == 5
 
 
+def test_a_token_that_reads_as_padding_is_unknown():
+    vocabulary = Vocabulary.build({"a": 3, PADDING: 2, "b": 1}, min_count=2, specials=(PADDING, UNKNOWN))
+    assert vocabulary.tokens == (PADDING, UNKNOWN, "a")
+    assert vocabulary.counts.tolist() == [0, 2 + 1, 3]
+    assert vocabulary.encode(["a", PADDING, "a"]).tolist() == [2, 1, 2]
+    with pytest.raises(ValueError, match="token 1, '<pad>', is not in the vocabulary, which has no <unk>"):
+        Vocabulary([PADDING, "a"]).encode(["a", PADDING])
+
+
 def test_a_token_without_unknown_is_named():
     vocabulary = Vocabulary(["house", "mouse"])
     with pytest.raises(ValueError, match=r"token 1, 'hause', .* did you mean 'house', 'mouse'\?.*<unk>"):

@@ -157,6 +157,12 @@ def test_a_recipe_updates_as_the_paper_whose_loss_is_a_sum_over_the_window(size)
     [
         (lambda: recipe_options("tiny"), "--recipe: expected one of small, medium, large, got 'tiny'"),
         (
+            lambda: EpochOptions(constant=1).apply(
+                RunOptions(), OptimizerOptions(accumulate=4), batches_per_epoch=3
+            ),
+            "accumulate 4: an update takes more than the 3 batch",
+        ),
+        (
             lambda: EpochOptions(total=0).apply(RunOptions(), OptimizerOptions(), batches_per_epoch=1),
             "--epochs.total: got 0, expected 1 or more",
         ),

@@ -37,6 +37,16 @@ def test_the_penn_treebank_is_taken_as_it_is(tmp_path):
     assert text.sentence_lengths.tolist() == [6, 2]
 
 
+@pytest.mark.parametrize(
+    ("source", "types", "sentences"),
+    [("ptb", ("It", "was", "n't.", "Yes."), [4]), ("python", ("it", "was", "n't", "yes"), [3, 1])],
+)
+def test_other_files_are_read_as_the_text_of_the_run(tmp_path, source, types, sentences):
+    paths = _file(tmp_path, "It was n't. Yes.")
+    text = TextData(source=source).of_files(paths, baskets=False).read(baskets=False)
+    assert text.types == types and text.sentence_lengths.tolist() == sentences
+
+
 def test_paths_that_do_not_fit_the_source_are_refused(tmp_path):
     for data, message in (
         (TextData(paths=(tmp_path,)), "needs --data.source files as well"),

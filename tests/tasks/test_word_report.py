@@ -33,6 +33,8 @@ def test_words_that_are_thinned_out_tell_nothing(space):
 
 def test_names_of_documents_have_no_blanks_and_differ():
     assert document_names(["a b", "a_b", "", "c", "a  b"]) == ["a_b", "a_b#2", "_", "c", "a_b#3"]
+    assert document_names(["a", "a", "a#2", "a", "a#2"]) == ["a", "a#2", "a#2#2", "a#3", "a#2#3"]
+    assert document_names(["a#2", "a", "a"]) == ["a#2", "a", "a#3"]
 
 
 def test_a_report_leaves_vectors_tables_and_a_map(space, tmp_path, capsys):

@@ -29,7 +29,8 @@ def test_chunks_come_once_an_epoch_and_the_position_can_be_saved():
     again = ChunkBatches(5, seed=3, copies=1)
     again.set_state(state)
     assert [int(next(again)["chunk"][0]) for _ in range(10)] == rest
-    for other in (ChunkBatches(6, seed=3, copies=1), ChunkBatches(5, seed=4, copies=1)):
+    others = ({"num_chunks": 6}, {"seed": 4}, {"checksum": 1})
+    for other in (ChunkBatches(**{"num_chunks": 5, "seed": 3, "copies": 1, **more}) for more in others):
         with pytest.raises(ValueError, match="the position belongs to other chunks"):
             other.set_state(state)
 
@@ -56,6 +57,17 @@ def test_a_step_is_a_chunk_at_the_rate_of_the_schedule():
         assert int(found.step) == number + 1 and bool(metrics["finite"])
         assert float(metrics["loss"]) == pytest.approx(float(expected.loss / expected.pairs), rel=1e-5)
         state, before = found, jax.device_get(found.params)
+
+
+def test_tables_are_not_split():
+    placement = make_placement("fsdp", devices=jax.devices()[:1])
+    with pytest.raises(ValueError, match="parallel fsdp: every device learns in the whole tables"):
+        compile_word_step(MODEL, _corpus(), placement, lambda step: 0.5)
+
+
+def test_a_step_that_is_not_finite_is_not_said_to_change_nothing():
+    placement = make_placement("jit", devices=jax.devices()[:1])
+    assert not compile_word_step(MODEL, _corpus(), placement, lambda step: 0.5).keeps_state
 
 
 def test_the_task_tells_the_loss_of_a_chunks_first_batch():

@@ -1,43 +1,20 @@
 """One device, 8-way jit and 8-way pmap are the same run; each device keeps the state of its own rows."""
 
 import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_all
 
 from jaxvision.weights import read_weights
 
-SCRIPT = Path(__file__).parents[2] / "train" / "language_model.py"
-
-
-def _run(*arguments):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def _train(text, folder, name, *more):
-    _run(
-        *(
-            "--run.folder",
-            str(folder),
-            "--run.name",
-            name,
-            "--data.source",
-            "files",
-            "--data.paths",
-            str(text),
-        ),
-        *("--data.batch-size", "16", "--data.window", "4", "--model.features", "8", "--model.dropout", "0"),
-        *("--model.init-scale", "0.5", "--run.steps", "6", "--run.checkpoint-every", "3"),
-        *("--run.no-compilation-cache", "--optimizer.name", "sgd", "--optimizer.schedule", "constant"),
-        *("--optimizer.learning-rate", "2", "--data.eval-batch-size", "8", *more),
-    )
+OPTIONS = [
+    *("--data.source", "files", "--data.window", "4"),
+    *("--data.batch-size", "16", "--data.eval-batch-size", "8"),
+    *("--model.features", "8", "--model.dropout", "0", "--model.init-scale", "0.5"),
+    *("--optimizer.name", "sgd", "--optimizer.schedule", "constant", "--optimizer.learning-rate", "2"),
+    *("--run.steps", "6", "--run.checkpoint-every", "3", "--run.no-compilation-cache"),
+]
 
 
 def _assert_same(one, other):
@@ -52,12 +29,15 @@ def _assert_same(one, other):
 def test_eight_devices_give_the_parameters_of_one_and_go_on_where_one_stopped(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("\n".join(map(str, np.random.default_rng(0).integers(0, 9, 700))))
-    eight = ("--run.cpu-devices", "8")
-    _train(text, tmp_path, "one", "--run.cpu-devices", "1")
-    for parallel in ("jit", "pmap"):
-        _train(text, tmp_path, parallel, *eight, "--run.parallel", parallel)
-        _assert_same(tmp_path / "one", tmp_path / parallel)
-    shutil.copytree(tmp_path / "one", tmp_path / "resumed")
-    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "6")
-    _run("--resume", str(tmp_path / "resumed"), *eight, "--run.parallel", "pmap")
-    _assert_same(tmp_path / "one", tmp_path / "resumed")
+    runs = {
+        "one": ("--run.devices", "1"),
+        "jit": (),
+        "pmap": ("--run.parallel", "pmap"),
+        "resumed": ("--run.devices", "1", "--run.steps", "3"),
+    }
+    common = (*OPTIONS, "--data.paths", text, "--run.folder", tmp_path)
+    whole = [(*common, "--run.name", name, *more) for name, more in runs.items()]
+    on_all = ("--run.devices", "8", "--run.parallel", "pmap", "--run.steps", "6")
+    run_all("language_model.py", [*whole, ("--resume", tmp_path / "resumed", *on_all)])
+    for name in ("jit", "pmap", "resumed"):
+        _assert_same(tmp_path / "one", tmp_path / name)

@@ -3,12 +3,14 @@
 import csv
 import importlib.util
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
 from jaxvision.training import read_json_lines
@@ -74,6 +76,21 @@ def resume_is_equal(script, run, again):
     first, second = (read_weights(folder / "weights.safetensors") for folder in (run, again))
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert (run / "scores.json").read_text() == (again / "scores.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "text"),
+    [
+        ("classify", "letters", "Return the head of the queue without removing it."),
+        ("tag", "program.py", "print('a # b')  # note"),
+    ],
+)
+def test_the_line_that_shows_how_to_predict_means_what_it_says(request, script, path, text):
+    module = request.getfixturevalue(script)
+    lines = module.__doc__.replace("\\\n", "").splitlines()
+    (line,) = [line for line in lines if f"{module.PROGRAM} predict" in line]
+    config = tyro.cli(module.PredictConfig, args=shlex.split(line)[3:])
+    assert config.paths == (Path(path),) and config.text == (text,)
 
 
 # ---- text classification

@@ -4,12 +4,12 @@ import importlib.util
 import json
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_all
 from PIL import Image
 
 from jaxvision.training import read_json_lines
@@ -96,6 +96,13 @@ def test_a_resumed_run_is_bit_equal_and_logs_each_step_once(script, run, tmp_pat
     assert steps == [2, 4, 6]
 
 
+def test_several_processes_are_refused_before_anything_is_read(script, monkeypatch):
+    monkeypatch.setattr(script.training, "open_placement", lambda options: None)
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"train/word2vec\.py runs in one process, .* got 2"):
+        script.prepare(script.Config(), None)
+
+
 def test_a_text_of_another_vocabulary_is_refused_at_resume(script, run, text, tmp_path):
     shutil.copytree(run, tmp_path / "b")
     shutil.copytree(text, tmp_path / "text")
@@ -107,6 +114,18 @@ def test_a_text_of_another_vocabulary_is_refused_at_resume(script, run, text, tm
         script.main(["--resume", str(tmp_path / "b")])
     with pytest.raises(ValueError, match=r"another run:\n  model\.features"):
         script.main(["--resume", str(run), "--model.features", "9"])
+
+
+def test_another_text_of_the_same_words_is_refused_at_resume(script, run, text, tmp_path):
+    shutil.copytree(run, tmp_path / "b")
+    shutil.copytree(text, tmp_path / "text")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    config["data"]["paths"] = [str(tmp_path / "text")]
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    lines = (text / "animals.txt").read_text().splitlines()
+    (tmp_path / "text" / "animals.txt").write_text("\n".join(reversed(lines)))
+    with pytest.raises(ValueError, match=r"belongs to other chunks \(checksum"):
+        script.main(["--resume", str(tmp_path / "b")])
 
 
 @pytest.mark.parametrize(
@@ -143,6 +162,13 @@ def test_neighbours_and_analogies_from_a_file(script, run, tmp_path, capsys):
         script.main(["neighbours", "--vectors", str(tmp_path / "broken.bin"), "cat"])
     with pytest.raises(ValueError, match="skipgram has no vectors of documents"):
         script.main(["infer", "--run", str(run), str(run / "vocabulary.txt")])
+
+
+@pytest.mark.parametrize("name", ["epochs", "top"])
+def test_numbers_of_infer_must_be_positive(script, tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        script.main(["infer", "--run", str(tmp_path), f"--{name}", "0", "new.txt"])
+    assert f"--{name}: got 0, expected 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -200,18 +226,9 @@ def test_pv_dbow_with_a_tree_has_documents_alone(script, text, tmp_path):
 
 @pytest.mark.slow
 def test_eight_devices_give_the_vectors_of_one(text, tmp_path):
-    """As a program of its own, for the number of devices is fixed when JAX starts."""
-    found = {}
-    for name, more in {
-        "one": ["--run.cpu-devices", "1"],
-        "jit": ["--run.cpu-devices", "8"],
-        "pmap": ["--run.cpu-devices", "8", "--run.parallel", "pmap"],
-    }.items():
-        options = _options(tmp_path, name, text, *more, steps=4)
-        place = options.index("--run.devices")
-        command = [sys.executable, str(SCRIPT), *options[:place], *options[place + 2 :]]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        found[name] = read_word_vectors(tmp_path / name / "vectors.bin").vectors
-    for name in ("jit", "pmap"):
-        np.testing.assert_allclose(found[name], found["one"], rtol=1e-4, atol=1e-6)
+    eight = ["--run.devices", "8", "--run.parallel"]
+    runs = {"one": [], "jit": [*eight, "jit"], "pmap": [*eight, "pmap"]}
+    run_all("word2vec.py", [_options(tmp_path, name, text, *more, steps=4) for name, more in runs.items()])
+    one, *found = (read_word_vectors(tmp_path / name / "vectors.bin").vectors for name in runs)
+    for vectors in found:
+        np.testing.assert_allclose(vectors, one, rtol=1e-4, atol=1e-6)

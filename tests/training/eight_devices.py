@@ -45,7 +45,7 @@ def batches():
 def run(placement):
     task, optimizer = make_task(placement.axis_name), optax.sgd(0.05, momentum=0.9)
     step = training.compile_step(task, optimizer, placement)
-    state = placement.place(training.create_train_state(task, optimizer, seed=0))
+    state = training.create_train_state(task, optimizer, seed=0, placement=placement)
     for batch in batches():
         state, metrics = step(state, placement.shard(batch))
     count = placement.compile_count(training.make_count_step(task, axis_name=placement.axis_name))

@@ -1,8 +1,9 @@
 """A run that is small enough to be killed often: a line fitted by least squares, a few milliseconds a step.
 
-It takes the options of a run, ``--folder`` and ``--pause`` (seconds a step) on its command line, and is all
-that
-a script is: options, devices, folder, loop, exit code. ``test_killed_runs.py`` starts it.
+It takes the options of a run, its folder and ``--pause`` (seconds a step) on its command line, and is all
+that a script is: options, devices, folder, loop, report, exit code. ``test_killed_runs.py`` starts it.
+``--report`` is how many seconds the first process is busy at the end, ``--fail KIND --failing N`` how process
+N ends early.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from jaxvision import training
 from jaxvision.core import Term, write_atomically
 
 BATCH, FEATURES = 8, 3
+FAILURES = {"mistake": ValueError("no such word"), "exit": SystemExit(3), "defect": KeyError("a defect")}
 
 
 def _init(key):
@@ -35,11 +37,12 @@ TASK = training.Task(_init, _loss, lambda variables, x: x, lambda variables, bat
 
 
 class Batches:
-    """Batch k is a function of k; of several processes each makes its rows."""
+    """Batch k is a function of k; of several processes each makes its rows, and one may fail."""
 
-    def __init__(self, placement, pause):
+    def __init__(self, placement, given):
         self._placement = placement
-        self._pause = pause
+        self._pause = given.pause
+        self._failure = FAILURES.get(given.fail) if given.failing == jax.process_index() else None
         self._taken = 0
 
     def __iter__(self):
@@ -47,6 +50,8 @@ class Batches:
         rows = slice(share["shard_index"] * share["batch_size"], None)
         while True:
             time.sleep(self._pause)
+            if self._failure is not None and self._taken == 12:
+                raise self._failure
             rng = np.random.default_rng(self._taken)
             x = rng.normal(size=(BATCH, FEATURES)).astype(np.float32)
             batch = {"x": x, "y": x @ np.float32([1, -2, 3]), "where": np.ones(BATCH, bool)}
@@ -60,9 +65,9 @@ class Batches:
         self._taken = state
 
 
-def train(options, folder, *, resumed, pause):
+def train(options, given):
     placement = training.open_placement(options)
-    batches = Batches(placement, pause)
+    folder, batches = given.folder, Batches(placement, given)
     progress = training.train(
         TASK,
         optax.adam(0.1),
@@ -70,13 +75,14 @@ def train(options, folder, *, resumed, pause):
         placement,
         options,
         folder,
-        resumed=resumed,
+        resumed=True,
         batch_size=BATCH,
         metric="none",
         evaluate=None,
     )
     slope = placement.fetch(progress.state).params["slope"]
     if training.is_first_process():
+        time.sleep(given.report)
         write_atomically(folder / "slope.npy", lambda file: np.save(file, slope))
     print(progress.stop, flush=True)
     return training.exit_code(progress)
@@ -90,6 +96,9 @@ def main(arguments):
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--heartbeat", type=int, default=10)
     parser.add_argument("--parallel", default="jit")
+    parser.add_argument("--report", type=float, default=0.0)
+    parser.add_argument("--fail", choices=list(FAILURES))
+    parser.add_argument("--failing", type=int, default=0)
     given = parser.parse_args(arguments)
     options = training.RunOptions(
         steps=given.steps,
@@ -100,7 +109,7 @@ def main(arguments):
         compilation_cache=False,
     )
     given.folder.mkdir(parents=True, exist_ok=True)
-    return train(options, given.folder, resumed=True, pause=given.pause)
+    return train(options, given)
 
 
 if __name__ == "__main__":

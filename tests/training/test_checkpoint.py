@@ -59,6 +59,36 @@ def test_the_least_is_best_for_a_loss(state, tmp_path):
     assert checkpoints.steps() == [1, 2]
 
 
+def test_the_best_is_known_after_a_restart(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, best="a")
+    checkpoints.save(1, state, None, scores={"a": 0.9, "b": 2.0})
+    checkpoints.save(2, state, None)
+    checkpoints.close()
+    again = Checkpoints(tmp_path, keep=1, best="a")
+    found = [again.improves({"a": value}) for value in (0.5, 0.9, float("nan"), 0.95)]
+    assert found == [False, False, False, True]
+    assert not again.improves({}) and not Checkpoints(tmp_path).improves({"a": 1.0})
+    for step in (3, 4):
+        again.save(step, state, None, scores={"a": 0.1})
+    again.wait()
+    assert again.steps() == [1, 4]
+
+
+def test_an_evaluation_better_than_all_before_makes_a_checkpoint(line_run, line_batches, placement, tmp_path):
+    class Scores(Hook):
+        def after_step(self, progress):
+            progress.scores = {2: {"a": 0.5}, 4: {"a": 0.3}, 7: {"a": 0.6}}.get(progress.step, {})
+
+    checkpoints = Checkpoints(tmp_path, keep=1, best="a")
+    saved = []
+    save = checkpoints.save
+    checkpoints.save = lambda step, *rest, **more: (saved.append(step), save(step, *rest, **more))
+    hook = Checkpoint(checkpoints, placement, every=5, position=lambda: None)
+    fit(*line_run, line_batches, [Scores(), hook], steps=9)
+    assert saved == [2, 5, 7, 9]
+    assert checkpoints.steps() == [7, 9]
+
+
 def test_no_checkpoint(state, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
         Checkpoints(tmp_path).restore(state)

@@ -17,6 +17,7 @@ from jaxvision.training import (
     make_train_step,
     memory_advice,
 )
+from jaxvision.training.compiled_step import explain_start
 
 FLOAT = 4
 
@@ -109,6 +110,16 @@ def test_too_little_memory_is_explained(line_batches):
     with pytest.raises(DeviceMemoryError, match=r"ran out of memory.*TiB.*lower --data.batch-size"):
         jax.block_until_ready(step(state, placement.shard(line_batches[0])))
     assert not step.memory.fits
+
+
+def test_memory_that_runs_out_before_the_first_step_has_its_own_remedy():
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nbacktrace")
+    explained = explain_start(error)
+    assert isinstance(explained, DeviceMemoryError)
+    assert "before the first step" in str(explained) and "--run.parallel fsdp" in str(explained)
+    assert "batch-size" not in str(explained) and "backtrace" not in str(explained)
+    other = jax.errors.JaxRuntimeError("INTERNAL: no")
+    assert explain_start(other) is other
 
 
 def test_other_errors_stay_as_they_are():

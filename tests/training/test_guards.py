@@ -64,6 +64,16 @@ def test_an_overflowing_gradient_is_named(line_task, line_batches, placement, tm
         fit(state, step, line_batches, [NaNGuard(tmp_path, placement, _gradients(huge))], steps=2)
 
 
+def test_a_step_that_learns_in_place_is_told_so(line_run, line_task, line_batches, placement, tmp_path):
+    line_batches[1]["x"][0, 0] = np.inf
+    guard = NaNGuard(tmp_path, placement, _gradients(line_task), keeps_state=False)
+    with pytest.raises(
+        FloatingPointError, match=r"step 2: .*learned from it.*Resume from the last"
+    ) as caught:
+        fit(*line_run, line_batches, [guard], steps=2)
+    assert "changed nothing" not in str(caught.value)
+
+
 def test_finite_steps_pass(line_run, line_task, line_batches, placement, tmp_path):
     progress = fit(*line_run, line_batches, [NaNGuard(tmp_path, placement, _gradients(line_task))], steps=5)
     assert progress.step == 5

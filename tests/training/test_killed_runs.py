@@ -120,6 +120,33 @@ def test_a_process_that_hangs_ends_the_other_within_the_heartbeat_timeout(tmp_pa
     children[1].communicate()
 
 
+def test_the_others_wait_for_a_report_that_takes_longer_than_the_heartbeat_timeout(tmp_path):
+    code, output = _launch(tmp_path, "--steps", "2", "--heartbeat", "2", "--report", "6")
+    assert code == 0, output
+    assert not _said_by_second(output)
+
+
+def test_the_loss_of_the_first_process_in_its_report_ends_the_others(tmp_path):
+    children = _pair(tmp_path, "--steps", "12", "--report", "100000")
+    _wait_for_step(tmp_path, 12, children)
+    time.sleep(1.0)  # until the other waits for the report
+    children[0].kill()
+    output, _ = children[1].communicate(timeout=30)
+    assert children[1].returncode != 0, output
+    children[0].communicate()
+
+
+@pytest.mark.parametrize(("kind", "failing", "code"), [("mistake", 0, 1), ("exit", 0, 3), ("defect", 1, 1)])
+def test_a_process_that_fails_tells_the_other_at_once(tmp_path, kind, failing, code):
+    """Process 0 takes the service along; 600 seconds of silence would be no sign of an end."""
+    options = ("--steps", "100000", "--heartbeat", "600", "--fail", kind, "--failing", str(failing))
+    children = _pair(tmp_path, *options)
+    said = [child.communicate(timeout=90)[0] for child in children]
+    assert [child.returncode for child in children] == [code, code], said
+    assert re.search(f"process {failing} has ended early|another process has ended", said[1 - failing]), said
+    assert ("KeyError: 'a defect'" in said[failing]) == (kind == "defect")
+
+
 def test_sigterm_to_one_process_saves_the_same_step_in_all(whole, tmp_path):
     children = _pair(tmp_path, "--steps", "60", "--pause", "0.05", "--every", "1000")
     _wait_for_step(tmp_path, 12, children)

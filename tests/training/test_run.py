@@ -34,6 +34,8 @@ def test_a_checkpoint_half_written_does_not_count(tmp_path):
     [
         (ValueError("batch size 3"), 1, "error: batch size 3\n"),
         (KeyboardInterrupt(), 128 + signal.SIGINT, "interrupted\n"),
+        (SystemExit(2), 2, ""),
+        (SystemExit("no such option"), 1, "no such option\n"),
     ],
 )
 def test_a_mistake_and_an_interrupt_end_with_a_line(capsys, error, code, message):
