@@ -466,17 +466,19 @@ def plane(vectors):
     return TSNE(init="pca", perplexity=min(30, len(vectors) // 4), random_state=0).fit_transform(vectors)
 
 
+OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+met = data.degrees(g) > 0  # a node without an edge is in no walk: it stays where it started
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 for axes, points, labels, names, size in (
     (left, plane(club_vectors), club.labels, club.class_names, 60),
-    (right, plane(vectors), cora.labels, cora.class_names, 6),
+    (right, plane(vectors[met]), cora.labels[met], cora.class_names, 6),
 ):
     for index, name in enumerate(names):
-        axes.scatter(*points[labels == index].T, s=size, label=name)
+        axes.scatter(*points[labels == index].T, s=size, color=OKABE_ITO[index % 8], label=name)
     axes.set(xticks=[], yticks=[])
     axes.legend(fontsize=7)
 left.set_title("karate club: vectors of walks")
-right.set_title(f"{len(g.nodes)} nodes by node2vec")
+right.set_title(f"{met.sum()} nodes by node2vec")
 plt.show()
 
 # %% [markdown]
