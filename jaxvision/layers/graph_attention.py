@@ -14,6 +14,7 @@ from jaxvision.layers.message_passing import (
     Edges,
     WeightedRows,
     edges_of,
+    mask_rows,
     pass_messages,
     scale_rows,
     sum_messages,
@@ -66,6 +67,7 @@ class _GraphAttention(nn.Module):
         loop_features = None if features is None else _mean_of_incoming(features, edges)
         values, scores, own = self._values_and_scores(x, edges, features, loop_features)
         drop = self._dropout(train)
+        self._show_weights(scores, own, edges, graph.where_nodes)
 
         def attend(messages: WeightedRows, edges: Edges) -> jax.Array:
             assert messages.weights is not None
@@ -88,6 +90,15 @@ class _GraphAttention(nn.Module):
             update=update,
             neighbours=neighbours,
         )
+
+    def _show_weights(self, scores: jax.Array, own: jax.Array | None, edges: Edges, where: jax.Array) -> None:
+        """Sows the attention weights, if anybody wants them: the sum over neighbours goes without."""
+        if self.is_initializing() or not self.is_mutable_collection("intermediates"):
+            return
+        powers, own_powers, factors = _softmax_parts(scores, own, edges)
+        self.sow("intermediates", "weights", powers * edges.at_receivers(factors))
+        if own_powers is not None:
+            self.sow("intermediates", "loop_weights", mask_rows(own_powers * factors, where))
 
     def _values_and_scores(
         self, x: jax.Array, edges: Edges, features: jax.Array | None, loop_features: jax.Array | None
@@ -128,6 +139,10 @@ class GATConv(_GraphAttention):
 
     for each head. Edges from a node to itself are taken out and every node gets one. What is kept for the
     gradient are numbers an edge and head, and rows a node: no row of features an edge.
+
+    The weights before dropout, of the edges ``[E, H]`` and of each node with itself ``[V, H]``, are sown as
+    ``weights`` and ``loop_weights`` in the collection ``"intermediates"`` where it is mutable: what PyTorch
+    Geometric returns with ``return_attention_weights=True``.
 
     Parameters, float32: ``kernel`` ``[F, num_heads * features]``, ``sender_attention`` and
     ``receiver_attention`` ``[num_heads, features]``, ``bias``; with ``use_edges`` ``edge_kernel``
@@ -260,6 +275,21 @@ def attention_sum(
       ``[V, H, C]`` in the dtype of ``rows``; zeros for a node without edges or loop.
     """
     drop = (lambda weights: weights) if drop is None else drop
+    powers, own_powers, factors = _softmax_parts(scores, own, edges)
+    gathered = sum_messages(WeightedRows(rows, drop(powers)), edges)
+    if own_powers is not None:
+        gathered = gathered + scale_rows(rows, drop(own_powers))
+    return scale_rows(gathered, factors)
+
+
+def _softmax_parts(
+    scores: jax.Array, own: jax.Array | None, edges: Edges
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """Exponentials of the scores ``[E, H]`` and of each node's own ``[V, H]``, and what to multiply with.
+
+    The softmax is the exponentials times the factors ``[V, H]`` of their receivers; a node without edges or
+    loop has a factor of 1.
+    """
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     if own is not None:
         is_loop = (edges.senders == edges.receivers)[:, None]
@@ -272,12 +302,11 @@ def attention_sum(
     there = jnp.broadcast_to(edges.where[:, None], scores.shape)
     powers = jnp.exp(jnp.where(there, scores - edges.at_receivers(largest), -jnp.inf))  # [E, H]
     total = segment_sum(powers, **edges.by_receiver())
-    gathered = sum_messages(WeightedRows(rows, drop(powers)), edges)
+    own_powers = None
     if own is not None:
-        power = jnp.exp(own - largest)
-        total = total + power
-        gathered = gathered + scale_rows(rows, drop(power))
-    return scale_rows(gathered, 1 / jnp.where(total > 0, total, 1))
+        own_powers = jnp.exp(own - largest)
+        total = total + own_powers
+    return powers, own_powers, 1 / jnp.where(total > 0, total, 1)
 
 
 def _head_products(values: jax.Array, vectors: jax.Array) -> jax.Array:
