@@ -463,7 +463,8 @@ def plane(vectors):
         return pictures.principal_plane(vectors)
     from sklearn.manifold import TSNE
 
-    return TSNE(init="pca", perplexity=min(30, len(vectors) // 4), random_state=0).fit_transform(vectors)
+    few = min(30, len(vectors) // 4)
+    return TSNE(init="pca", perplexity=few, max_iter=500, random_state=0).fit_transform(vectors)
 
 
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
