@@ -278,7 +278,7 @@ display(
 large = data.DigitScenes(
     "test", size=(128, 192), num_scenes=1, min_digits=5, max_digits=6, scale=(0.2, 0.3), seed=1
 )[0]["image"]
-scaled = options.normalize({"image": large}, np.random.default_rng(0))["image"]
+scaled = options.normalize()({"image": large}, np.random.default_rng(0))["image"]
 logits = segmentation.score_by_windows(predict, scaled, window=SIZE, batch_size=4)
 assert logits.shape == (*large.shape[:2], len(names))
 shown = pictures.overlay(large, logits.argmax(-1).astype(np.uint8), palette=palette)
