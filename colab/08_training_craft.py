@@ -52,7 +52,7 @@ from jaxvision import data, layers, losses, optimizers, pictures, tasks, trainin
 
 SMALL = bool(os.environ.get("SMALL"))  # set by the tests: the same claims of fewer and shorter runs
 DEPTH = 30  # layers of the deep networks
-DEEP_STEPS = 40 if SMALL else 300  # that they are trained for
+DEEP_STEPS = 60 if SMALL else 300  # that they are trained for
 RATES = 12 if SMALL else 40  # learning rates that each optimizer tries in the race
 EPOCHS = 60 if SMALL else 150  # of the runs on few digits
 FOLDED_STEPS = 60 if SMALL else 300  # of the networks of the cross-validation
@@ -69,12 +69,12 @@ def all_arrays(source):
 
 
 digits = {split: all_arrays(data.digit_images(split)) for split in ("train", "val", "test")}
-flat = {  # grey, [N, 64], the training part's mean 0 and deviation 1
-    split: (part["images"][..., 0].reshape(-1, 64) - digits["train"]["images"].mean())
-    / digits["train"]["images"].std()
+MEAN, DEVIATION = (np.float32(value(digits["train"]["images"])) for value in (np.mean, np.std))
+# Grey and standardised, [N, 64].
+flat = {
+    split: jnp.asarray((part["images"][..., 0].reshape(-1, 64) - MEAN) / DEVIATION)
     for split, part in digits.items()
 }
-flat = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), flat)
 print({split: len(part["labels"]) for split, part in digits.items()}, "digits of 8x8 pixels")
 
 # %% [markdown]
@@ -91,51 +91,65 @@ print({split: len(part["labels"]) for split, part in digits.items()}, "digits of
 # The dashed lines are the formula.
 
 # %%
-WIDTH = 256
+WIDTH = 128
 schemes = {
     "zeros": nn.initializers.zeros_init(),
-    "normal, σ = 0.03": nn.initializers.normal(0.03),
-    "normal, σ = 0.2": nn.initializers.normal(0.2),
+    "normal, σ = 0.05": nn.initializers.normal(0.05),
+    "normal, σ = 0.3": nn.initializers.normal(0.3),
     "Xavier": layers.xavier_normal(),
     "He": layers.he_normal(),
     "orthogonal, gain √2": layers.orthogonal(gain=layers.activation_gain("relu")),
 }
-keys = jax.random.split(jax.random.key(0), DEPTH)
+keys = jax.random.split(jax.random.key(0, impl="rbg"), DEPTH)  # rbg draws compile faster
 inputs = jax.random.normal(jax.random.key(1), (256, WIDTH))
+
+
+class Passed(NamedTuple):
+    """Root mean square after each layer [DEPTH], and what the last one gives [N, n]."""
+
+    sizes: Any
+    last: Any
 
 
 @partial(jax.jit, static_argnums=0)
 def through(activation, kernels):
-    """Root mean square after each layer [DEPTH], and what the last one gives, for kernels [DEPTH, n, n]."""
+    """Inputs through DEPTH layers of kernels [DEPTH, n, n]."""
 
     def layer(x, kernel):
         x = activation(x @ kernel)
         return x, jnp.sqrt(jnp.mean(x**2))
 
     last, sizes = jax.lax.scan(layer, inputs, kernels)
-    return sizes, last
+    return Passed(sizes, last)
 
 
-kernels = {
-    name: jax.vmap(lambda key, draw=draw: draw(key, (WIDTH, WIDTH)))(keys) for name, draw in schemes.items()
+@jax.jit
+def draw_all(keys):
+    return {name: jax.vmap(lambda key, s=s: s(key, (WIDTH, WIDTH)))(keys) for name, s in schemes.items()}
+
+
+kernels, depths = draw_all(keys), np.arange(1, DEPTH + 1)
+activations = {"ReLU": nn.relu, "tanh": jnp.tanh}
+found = {
+    name: {scheme: jax.device_get(through(activation, kernels[scheme])) for scheme in schemes}
+    for name, activation in activations.items()
 }
-sizes = {act: {name: through(act, k)[0] for name, k in kernels.items()} for act in (nn.relu, jnp.tanh)}
-for name, variance in {"normal, σ = 0.03": 0.03**2, "Xavier": 1 / WIDTH, "He": 2 / WIDTH}.items():
-    formula = (WIDTH * variance / 2) ** (jnp.arange(1, DEPTH + 1) / 2)
-    assert jnp.abs(jnp.log(sizes[nn.relu][name] / formula)).max() < 1.0, (
-        name
-    )  # a width of 256 is not infinite
-assert not sizes[nn.relu]["zeros"].any()
+formulas = {"normal, σ = 0.05": 0.05**2, "normal, σ = 0.3": 0.3**2, "Xavier": 1 / WIDTH, "He": 2 / WIDTH}
+formulas = {name: (WIDTH * variance / 2) ** (depths / 2) for name, variance in formulas.items()}
+for name, formula in formulas.items():
+    distance = np.log(found["ReLU"][name].sizes / formula)
+    assert np.abs(distance / depths).max() < 0.25  # the width is not infinite
+assert not found["ReLU"]["zeros"].sizes.any()
 
 figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), sharey=True, layout="constrained")
-for axes, (activation, curves), title in zip(panels, sizes.items(), ("ReLU", "tanh"), strict=True):
-    for (name, curve), marker in zip(curves.items(), "xv^osD", strict=True):
+for axes, (activation, curves) in zip(panels, found.items(), strict=True):
+    for (name, passed), marker in zip(curves.items(), "xv^osD", strict=True):
         label = f"{name} (0 everywhere: no point)" if name == "zeros" else name
-        axes.semilogy(jnp.arange(1, DEPTH + 1), curve, marker=marker, ms=4, lw=1.2, label=label)
-    axes.set(title=f"{title}: size of the activations", xlabel="layer", ylim=(1e-12, 1e12))
+        axes.semilogy(depths, passed.sizes, marker=marker, ms=4, lw=1.2, label=label)
+    axes.set(title=f"{activation}: size of the activations", xlabel="layer", ylim=(1e-12, 1e12))
     axes.grid(alpha=0.3)
-for variance in (0.03**2, 0.2**2, 1 / WIDTH, 2 / WIDTH):
-    panels[0].semilogy((WIDTH * variance / 2) ** (np.arange(1, DEPTH + 1) / 2), "--", color="0.4", lw=0.8)
+for formula in formulas.values():
+    panels[0].semilogy(depths, formula, "--", color="black", lw=1)
 panels[0].set_ylabel("root mean square")
 panels[1].legend(loc="upper right", fontsize=8)
 plt.show()
@@ -147,28 +161,33 @@ plt.show()
 # the symmetry (对称性破缺).
 
 # %%
-shown = ("normal, σ = 0.03", "Xavier", "normal, σ = 0.2")
+shown = ("normal, σ = 0.05", "Xavier", "normal, σ = 0.3")
 figure, panels = plt.subplots(1, 3, figsize=(12, 2.8), layout="constrained")
 for axes, name in zip(panels, shown, strict=True):
-    last = np.asarray(through(jnp.tanh, kernels[name])[1]).ravel()
+    last = found["tanh"][name].last.ravel()
     saturated = (np.abs(last) > 0.99).mean()
     axes.hist(last, bins=np.linspace(-1, 1, 41))
-    axes.set(title=f"{name}: {saturated:.0%} beyond ±0.99", xlabel=f"tanh after {DEPTH} layers", yticks=[])
-    assert (saturated > 0.2) == (name == "normal, σ = 0.2")
+    axes.set(
+        title=f"{name}: {saturated:.0%} beyond ±0.99",
+        xlabel=f"tanh after {DEPTH} layers",
+        xticks=(-1, -0.5, 0, 0.5, 1),
+        yticks=[],
+    )
+    assert (saturated > 0.2) == (name == "normal, σ = 0.3")
 plt.show()
 
 
-def small_loss(kernels):
+@jax.jit
+@jax.grad
+def small_gradient(kernels):
     hidden = jnp.tanh(flat["train"][:64] @ kernels[0])  # [64, 16]
     return losses.cross_entropy_loss(hidden @ kernels[1], digits["train"]["labels"][:64]).mean()
 
 
-constant = jax.grad(small_loss)((jnp.full((64, 16), 0.1), jnp.full((16, 10), 0.1)))
-drawn = jax.grad(small_loss)(
-    (layers.xavier_normal()(keys[0], (64, 16)), layers.xavier_normal()(keys[1], (16, 10)))
-)
-assert jnp.allclose(constant[0], constant[0][:, :1], atol=1e-6)  # 16 units, one gradient
-assert not jnp.allclose(drawn[0], drawn[0][:, :1], atol=1e-3)
+equal = jax.device_get(small_gradient((jnp.full((64, 16), 0.1), jnp.full((16, 10), 0.1))))[0]
+drawn = jax.device_get(small_gradient((kernels["Xavier"][0, :64, :16], kernels["Xavier"][1, :16, :10])))[0]
+assert np.allclose(equal, equal[:, :1], atol=1e-6)  # 16 units, one gradient
+assert not np.allclose(drawn, drawn[:, :1], atol=1e-4)
 
 # %% [markdown]
 # ## 2. Vanishing and exploding gradients (梯度消失与梯度爆炸)
@@ -176,9 +195,9 @@ assert not jnp.allclose(drawn[0], drawn[0][:, :1], atol=1e-3)
 # The gradient (梯度) of the first layer is a product of one Jacobian a layer,
 #
 # $$ \frac{\partial \ell}{\partial x_0} = J_1^\top J_2^\top \cdots J_L^\top \frac{\partial \ell}{\partial x_L} ,
-#    \qquad J_l^\top = W_l \operatorname{diag}\left(\varphi'\right) , $$
+#    \qquad J_l^\top = \operatorname{diag}\left(\varphi'(x_{l-1})\right) W_l , $$
 #
-# again a power. A sigmoid's slope is at most 1/4: thirty layers make it vanish. Cures: a ReLU with He's variance; a
+# again a power, here of layers $x_l = W_l^\top \varphi(x_{l-1})$. A sigmoid's slope is at most 1/4: thirty layers make it vanish. Cures: a ReLU with He's variance; a
 # **shortcut** (残差连接; He et al. 2016), whose Jacobian is $I + J$; **batch normalisation** (批归一化; Ioffe and Szegedy 2015),
 # which divides by the deviation that the layer before has left. Too large a variance makes ReLU nets explode.
 #
@@ -188,7 +207,7 @@ assert not jnp.allclose(drawn[0], drawn[0][:, :1], atol=1e-3)
 
 # %%
 class Block(nn.Module):
-    """A linear layer, maybe BatchNorm, an activation, maybe the input added: [N, 64] to [N, 64]."""
+    """Maybe BatchNorm, an activation, a linear layer, maybe the input added: [N, 64] to [N, 64]."""
 
     activation: Any
     kernel_init: Any
@@ -197,9 +216,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.Dense(x.shape[-1], kernel_init=self.kernel_init, name="linear")(x)
-        y = layers.BatchNorm(name="norm")(y, train=True) if self.normalised else y
-        return x + self.activation(y) if self.shortcut else self.activation(y)
+        y = layers.BatchNorm(name="norm")(x, train=True) if self.normalised else x
+        y = nn.Dense(x.shape[-1], kernel_init=self.kernel_init, name="linear")(self.activation(y))
+        return x + y if self.shortcut else y
 
 
 def deep_loss(block, params, images, labels):
@@ -212,22 +231,20 @@ def deep_loss(block, params, images, labels):
 
 @partial(jax.jit, static_argnums=0)
 def deep_run(block, rows):
-    """Norms of the first gradient, a layer; the losses of a training on rows [steps, N] of the digits."""
-    labels, optimizer = jnp.asarray(digits["train"]["labels"]), optimizers.momentum(0.01)
+    """Gradient norms of the layers [steps, DEPTH] and losses [steps] of a training on rows [steps, N]."""
+    labels, optimizer = jnp.asarray(digits["train"]["labels"]), optimizers.momentum(0.02)
     blocks = jax.vmap(block.init, in_axes=(0, None))(keys, flat["train"][:32])["params"]
-    params = {"blocks": blocks, "head": layers.xavier_normal()(jax.random.key(2), (64, 10))}
-    value_and_grad = jax.value_and_grad(partial(deep_loss, block))
+    params = {"blocks": blocks, "head": 0.05 * jax.random.normal(jax.random.key(2), (64, 10))}
 
     def update(carry, row):
-        loss, gradients = value_and_grad(carry[0], flat["train"][row], labels[row])
-        updates, state = optimizer.update(gradients, carry[1], carry[0])
-        return (optax.apply_updates(carry[0], updates), state), (loss, gradients["blocks"]["linear"])
+        params, state = carry
+        loss = partial(deep_loss, block, images=flat["train"][row], labels=labels[row])
+        value, gradients = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradients, state, params)
+        norms = jax.vmap(training.layer_norms)(gradients["blocks"])["linear"]  # [DEPTH]
+        return (optax.apply_updates(params, updates), state), (norms, value)
 
-    first = update((params, optimizer.init(params)), rows[0])[1][1]
-    run = jax.lax.scan(
-        lambda c, row: (update(c, row)[0], update(c, row)[1][0]), (params, optimizer.init(params)), rows
-    )
-    return jax.vmap(training.layer_norms)({"linear": first})["linear"], run[1]
+    return jax.lax.scan(update, (params, optimizer.init(params)), rows)[1]
 
 
 blocks = {
@@ -242,13 +259,14 @@ deep = {name: jax.device_get(deep_run(block, rows)) for name, block in blocks.it
 
 figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
 for (name, (norms, curve)), marker in zip(deep.items(), "vsDo^", strict=True):
-    panels[0].semilogy(np.arange(1, DEPTH + 1), norms, marker=marker, ms=4, lw=1.2, label=name)
+    panels[0].semilogy(depths, norms[0], marker=marker, ms=4, lw=1.2, label=name)
     smooth = np.convolve(curve, np.ones(10) / 10, mode="valid")
-    panels[1].plot(np.arange(len(smooth)), smooth, lw=1.5, label=name)
+    name += "" if np.isfinite(smooth).all() else ": no number after the first steps"
+    panels[1].plot(smooth, marker=marker, markevery=len(smooth) // 6, ms=4, lw=1.5, label=name)
 panels[0].set(xlabel="layer", ylabel="norm of the gradient", title=f"First gradient of {DEPTH} layers")
-panels[1].set(xlabel="step", ylabel="loss (mean of ten steps)", title="Training", ylim=(0, 4))
-panels[1].axhline(np.log(10), color="0.5", lw=0.8, ls=":")
-panels[1].text(0, np.log(10) + 0.05, "guessing: ln 10", fontsize=8, color="0.3")
+panels[1].axhline(np.log(10), color="black", lw=1, ls=":", label="guessing: ln 10")
+panels[1].set(xlabel="step", ylabel="loss (mean of ten steps)", title="Training", ylim=(0, 3.5))
+panels[1].legend(fontsize=8)
 panels[0].legend(fontsize=8)
 plt.show()
 
@@ -258,7 +276,7 @@ plt.show()
 
 # %%
 for name, (norms, curve) in deep.items():
-    by_layer = {f"layer {i}": norm for i, norm in enumerate(norms, start=1)}
+    by_layer = {f"layer {i}": norm for i, norm in enumerate(norms[0], start=1)}
     found = training.find_vanishing_and_exploding(by_layer, low=1e-7, high=1e3)
     end = float(np.mean(curve[-10:]))
     print(
@@ -266,8 +284,8 @@ for name, (norms, curve) in deep.items():
     )
     assert bool(found.vanishing) == (name == "sigmoid, Xavier")
     assert bool(found.exploding) == (name == "ReLU, 3 times He's deviation")
-assert np.mean(deep["sigmoid, Xavier"][1][-10:]) > 2.2  # it has learned nothing
-assert np.mean(deep["ReLU, He"][1][-10:]) < 1.5
+    learned = end < 0.9 * np.log(10)
+    assert learned == (name in ("sigmoid, BatchNorm", "sigmoid, shortcut", "ReLU, He"))
 
 # %% [markdown]
 # ## 3. Batch normalisation is two functions
@@ -279,22 +297,22 @@ assert np.mean(deep["ReLU, He"][1][-10:]) < 1.5
 
 # %%
 norm = layers.BatchNorm()
-features = flat["train"] @ jax.random.normal(jax.random.key(3), (64, 16)) / 8 + 1.0  # [N, 16]
+features = np.asarray(flat["train"] @ jax.random.normal(jax.random.key(3), (64, 16)) / 8 + 1.0)  # [N, 16]
 fresh = norm.init(jax.random.key(0), features, train=False)
 trained = jax.jit(lambda v, x: norm.apply(v, x, train=True, mutable=["batch_stats"]))
 evaluated = jax.jit(lambda v, x: norm.apply(v, x, train=False))
 
 one, here, there = features[:1], features[1:32], features[101:132]
-y, moved = trained(fresh, jnp.concatenate([one, here]))
-assert jnp.allclose(y.mean(0), 0, atol=1e-5)
-assert jnp.allclose(y.var(0), 1, atol=1e-3)
-batch = jnp.concatenate([one, here])
-assert jnp.allclose(moved["batch_stats"]["mean"], 0.9 * 0 + 0.1 * batch.mean(0), atol=1e-5)
-assert jnp.allclose(moved["batch_stats"]["var"], 0.9 * 1 + 0.1 * batch.var(0, ddof=1), atol=1e-5)
-assert not jnp.allclose(y[0], trained(fresh, jnp.concatenate([one, there]))[0][0], atol=1e-2)
-alone, among = evaluated(fresh, one)[0], evaluated(fresh, jnp.concatenate([one, there]))[0]
-assert jnp.allclose(alone, among, atol=1e-6)
-assert not jnp.allclose(alone, y[0], atol=1e-2)  # the running statistics have seen nothing yet
+batch, other = np.concatenate([one, here]), np.concatenate([one, there])  # one image, two batches
+y, moved = jax.device_get(trained(fresh, batch))
+assert np.allclose(y.mean(0), 0, atol=1e-5)
+assert np.allclose(y.var(0), 1, atol=1e-3)
+assert np.allclose(moved["batch_stats"]["mean"], 0.9 * 0 + 0.1 * batch.mean(0), atol=1e-5)
+assert np.allclose(moved["batch_stats"]["var"], 0.9 * 1 + 0.1 * batch.var(0, ddof=1), atol=1e-5)
+assert not np.allclose(y[0], trained(fresh, other)[0][0], atol=1e-2)
+alone, among = np.asarray(evaluated(fresh, batch))[0], np.asarray(evaluated(fresh, other))[0]
+assert np.allclose(alone, among, atol=1e-6)
+assert not np.allclose(alone, y[0], atol=1e-2)  # the running statistics have seen nothing yet
 
 # %% [markdown]
 # Left: the running statistics forget their first values 0 and 1 at a rate of $(1-m)^t$: evaluated too early, a network
@@ -317,21 +335,22 @@ def running_mean_errors(momentum, batches):
 
 draw = np.random.default_rng(1)
 batches = features[draw.integers(0, len(features), (200, 64))]  # [200, 64, 16]
+true = features.mean(0)
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.6), layout="constrained")
 for momentum, style in ((0.1, "-"), (0.01, "--")):
     errors = jax.jit(partial(running_mean_errors, momentum))(batches)
-    panels[0].semilogy(errors, style, label=f"running mean, m = {momentum}")
-    start = jnp.linalg.norm(features.mean(0))
-    panels[0].semilogy(start * (1 - momentum) ** np.arange(1, 201), ":", color="0.4", lw=1)
+    panels[0].semilogy(np.arange(1, 201), errors, style, label=f"running mean, m = {momentum}")
+    forgotten = np.linalg.norm(true) * (1 - momentum) ** np.arange(1, 201)
+    panels[0].semilogy(np.arange(1, 201), forgotten, ":", color="black", lw=1)
 panels[0].set(xlabel="step", ylabel="distance from the true mean", ylim=(0.02, 6), title="Running statistics")
 panels[0].legend()
-spreads, batch_sizes = [], (2, 4, 8, 16, 32, 64, 128)
+spreads, batch_sizes = [], (2, 8, 128) if SMALL else (2, 4, 8, 16, 32, 64, 128)
 for size in batch_sizes:
     others = features[draw.integers(0, len(features), (200, size - 1))]  # [200, size - 1, 16]
-    whole = jnp.concatenate([jnp.broadcast_to(one, (200, 1, 16)), others], axis=1)
-    outputs = jax.vmap(lambda x: trained(fresh, x)[0][0])(whole)  # [200, 16]
+    whole = np.concatenate([np.broadcast_to(one, (200, 1, 16)), others], axis=1)
+    outputs = jax.device_get(jax.vmap(trained, in_axes=(None, 0))(fresh, whole)[0])[:, 0]  # [200, 16]
     spreads.append(float(outputs.std(0).mean()))
-assert spreads[-1] < spreads[2] / 2
+assert spreads[-1] < spreads[-2 if SMALL else 2] / 2
 panels[1].loglog(batch_sizes, spreads, "o-", label="one image, train=True")
 panels[1].loglog(
     batch_sizes, spreads[-1] * np.sqrt(128 / np.array(batch_sizes)), ":", color="0.4", label="1/√N"
@@ -340,6 +359,8 @@ panels[1].set(
     xlabel="batch size N", ylabel="deviation of its output", title="What the neighbours do to an image"
 )
 panels[1].set_xticks(batch_sizes, batch_sizes)
+panels[1].set_yticks((0.1, 0.2, 0.4, 0.8), (0.1, 0.2, 0.4, 0.8))
+panels[1].minorticks_off()
 panels[1].legend()
 plt.show()
 
@@ -358,11 +379,12 @@ plt.show()
 # | Adam | $-\eta\, \hat m / \sqrt{\hat v}$: both, with a correction of the start |
 #
 # The surface is Rosenbrock's banana (香蕉函数), $f = (1 - x)^2 + 20\,(y - x^2)^2$: steep across the valley, nearly flat along
-# it. A race at one learning rate for all would be unfair, so each takes the best of many: `vmap` over the rates, `scan`
+# it. A race at one learning rate for all would be unfair, so each takes the best of many, the one whose
+# mean of $\log f$ over the steps is least and that does not leave the picture: `vmap` over the rates, `scan`
 # over the steps, one compiled program an optimizer.
 
 # %%
-STEPS, START = 150, jnp.array([-1.5, 2.0])
+STEPS, START = 200, jnp.array([-1.5, 2.0])
 
 
 def banana(p):
@@ -371,7 +393,7 @@ def banana(p):
 
 @partial(jax.jit, static_argnums=0)
 def race(name, rates):
-    """Paths [rates, STEPS + 1, 2] of an optimizer at each learning rate."""
+    """Paths [rates, STEPS + 1, 2] of an optimizer at each learning rate, and f along them."""
 
     def run(rate):
         optimizer = optimizers.create(name, rate)
@@ -382,39 +404,39 @@ def race(name, rates):
             return (p + updates, state), p
 
         (end, _), path = jax.lax.scan(step, (START, optimizer.init(START)), length=STEPS)
-        return jnp.concatenate([path, end[None]])
+        path = jnp.concatenate([path, end[None]])
+        return path, jax.vmap(banana)(path)
 
     return jax.vmap(run)(rates)
 
 
-rates = np.geomspace(1e-4, 3, RATES)
+rates = np.geomspace(1e-4, 1, RATES)
 racers = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
-heights, best = {}, {}
+raced = {name: jax.device_get(race(name, rates)) for name in racers}
+paths = {name: path for name, (path, _) in raced.items()}
+heights = {name: np.where(np.isfinite(height), height, np.inf) for name, (_, height) in raced.items()}
+best = {}
 for name in racers:
-    paths = race(name, rates)
-    height = jax.vmap(jax.vmap(banana))(paths)  # [rates, STEPS + 1]
-    heights[name] = jnp.where(jnp.isfinite(height), height, jnp.inf)
-    best[name] = int(heights[name][:, -1].argmin())
-    path = np.asarray(paths[best[name]])
-    heights[name + " path"] = path
-    print(f"{name:9} best learning rate {rates[best[name]]:.4f}: f = {heights[name][best[name], -1]:.2e}")
+    stays = np.abs(paths[name]).max((1, 2)) < 4
+    best[name] = int(np.where(stays, np.log10(heights[name] + 1e-12).mean(1), np.inf).argmin())
+for name in racers:
+    end = heights[name][best[name], -1]
+    print(f"{name:9} best learning rate {rates[best[name]]:.4f}, f after {STEPS} steps {end:.2e}")
 
 figure, panels = plt.subplots(2, 3, figsize=(13, 7), sharex=True, sharey=True, layout="constrained")
-xs, ys = np.meshgrid(np.linspace(-2.2, 2.2, 120), np.linspace(-1.2, 3.6, 120))
-surface = np.log10(banana(np.stack([xs, ys])) + 1e-3)
+xs, ys = np.meshgrid(np.linspace(-2.2, 2.2, 120), np.linspace(-1.2, 4, 120))
 for axes, name in zip(panels.flat, racers, strict=True):
-    path = heights[name + " path"]
-    axes.contourf(xs, ys, surface, levels=16, cmap="Greys_r", alpha=0.6)
-    axes.plot(*path.T, ".-", color="C1", ms=3, lw=1)
+    axes.contourf(xs, ys, np.log10(banana((xs, ys)) + 1e-3), levels=16, cmap="bone")
+    axes.plot(*paths[name][best[name]].T, ".-", color="C1", ms=4, lw=1)
     axes.plot(*START, "o", color="C0", ms=7)
     axes.plot(1, 1, "*", color="C0", ms=14)
-    axes.set(title=f"{name}, η = {rates[best[name]]:.3g}", xlim=(-2.2, 2.2), ylim=(-1.2, 3.6))
+    axes.set(title=f"{name}, η = {rates[best[name]]:.3g}", xlim=(-2.2, 2.2), ylim=(-1.2, 4))
 figure.supxlabel("x")
 figure.supylabel("y")
 plt.show()
 
 # %% [markdown]
-# Left, how fast each comes down at its best rate; right, how much that rate matters. A wide basin on the right is
+# Left, how fast each comes down at its best rate; right, how much that rate matters (no point: it diverged). A wide basin on the right is
 # worth more in practice than the last decimal on the left.
 
 # %%
@@ -428,11 +450,12 @@ panels[1].legend(fontsize=8)
 for axes in panels:
     axes.grid(alpha=0.3)
 plt.show()
-assert heights["momentum"][best["momentum"], -1] < heights["sgd"][best["sgd"], -1] / 10
+assert heights["momentum"][best["momentum"]].min() < heights["sgd"][best["sgd"]].min() / 10
 
 # %% [markdown]
-# Two facts to remember. On a quadratic of curvature $\lambda$, SGD converges only below $\eta = 2/\lambda$. And Adam's first
-# step is $\eta$ in every coordinate, whatever the gradient's size: it needs a warm-up, and another rate than SGD.
+# Three facts to remember. On a quadratic of curvature $\lambda$, SGD converges only below $\eta = 2/\lambda$. And Adam's first
+# step is $\eta$ in every coordinate, whatever the gradient's size: it needs another rate than SGD. RMSProp
+# has no correction of the start: with $\rho = 0.99$ its first step is ten times $\eta$, which is what its path shows.
 
 
 # %%
@@ -440,11 +463,11 @@ def descend(rate):
     return jax.lax.fori_loop(0, 100, lambda _, x: x - rate * jax.grad(lambda x: 5.0 * x**2)(x), 1.0)  # λ = 10
 
 
-assert abs(descend(1.9 / 10)) < 1e-4
-assert abs(descend(2.1 / 10)) > 1e3
-adam = optimizers.adam(0.01)
-step, _ = adam.update(gradient := jnp.array([1e-4, -1.0, 1e4]), adam.init(gradient), gradient)
-assert jnp.allclose(step, -0.01 * jnp.sign(gradient), rtol=1e-3)
+assert abs(descend(1.9 / 10)) < 1e-4 < 1e3 < abs(descend(2.1 / 10))
+gradient = jnp.array([1e-3, -1.0, 1e3])
+for optimizer, first in ((optimizers.adam(0.01), 0.01), (optimizers.rmsprop(0.01), 0.1)):
+    step, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    assert np.allclose(step, -first * np.sign(gradient), rtol=1e-3)
 
 # %% [markdown]
 # ## 5. Clipping (梯度裁剪)
@@ -465,30 +488,31 @@ def cliff(p):
 
 @partial(jax.jit, static_argnums=0)
 def descent(clip_norm, start):
-    optimizer = optimizers.build_optimizer("sgd", 0.05, clip_norm=clip_norm)
+    optimizer = optimizers.build_optimizer("sgd", 0.6, clip_norm=clip_norm)
 
     def step(carry, _):
         updates, state = optimizer.update(jax.grad(cliff)(carry[0]), carry[1], carry[0])
         return (carry[0] + updates, state), carry[0]
 
-    return jax.lax.scan(step, (start, optimizer.init(start)), length=200)[1]
+    return jax.lax.scan(step, (start, optimizer.init(start)), length=150)[1]
 
 
-ws, bs = np.meshgrid(np.linspace(3, 7, 120), np.linspace(-3.6, -1.6, 120))
+ws, bs = np.meshgrid(np.linspace(3, 7, 120), np.linspace(-3.4, 0.8, 120))
 cliffs = np.asarray(jax.jit(jax.vmap(cliff))(jnp.stack([ws.ravel(), bs.ravel()], -1))).reshape(ws.shape)
-start = jnp.array([5.6, -2.4])
-free, clipped = descent(None, start), descent(1.0, start)
+start = jnp.array([5.75, -2.4])
+free, clipped = jax.device_get((descent(None, start), descent(0.3, start)))
 
 gradient = jnp.array([3.0, 0.6])
 by_norm, _ = optax.clip_by_global_norm(1.0).update(gradient, optax.EmptyState())
 by_value, _ = optax.clip(1.0).update(gradient, optax.EmptyState())
 figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(3, 2), layout="constrained")
-drawn = panels[0].contourf(ws, bs, cliffs, levels=20, cmap="cividis")
-figure.colorbar(drawn, ax=panels[0], label="loss")
-panels[0].plot(*np.asarray(free).T, "x-", color="tab:red", ms=5, lw=0.8, label="free")
-panels[0].plot(*np.asarray(clipped).T, "o-", color="white", ms=3, lw=1, label="norm clipped to 1")
-panels[0].set(xlabel="w", ylabel="b", xlim=(3, 7), ylim=(-3.6, -1.6), title="A cliff")
-panels[0].legend(loc="lower left")
+filled = panels[0].contourf(ws, bs, cliffs, levels=20, cmap="cividis")
+figure.colorbar(filled, ax=panels[0], label="loss")
+panels[0].plot(*free.T, "x-", color="C1", ms=5, lw=1, label="free")
+panels[0].plot(*clipped.T, "o-", color="white", ms=3, lw=1, label="norm clipped to 0.3")
+panels[0].plot(*start, "*", color="C1", ms=12)
+panels[0].set(xlabel="w", ylabel="b", xlim=(3, 7), ylim=(-3.4, 0.8), title="A cliff")
+panels[0].legend(loc="upper left", facecolor="0.5")
 arrows = {"gradient": gradient, "clipped by value": by_value, "clipped by norm": by_norm}
 for (name, arrow), colour in zip(arrows.items(), ("0.6", "C1", "C0"), strict=True):
     panels[1].quiver(0, 0, *arrow, angles="xy", scale_units="xy", scale=1, color=colour, label=name)
@@ -496,10 +520,10 @@ panels[1].set(xlim=(-0.2, 3.2), ylim=(-0.3, 1.5), aspect="equal", title="Two way
 panels[1].legend()
 plt.show()
 
-longest = [float(jnp.linalg.norm(jnp.diff(path, axis=0), axis=1).max()) for path in (free, clipped)]
+longest = [np.linalg.norm(np.diff(path, axis=0), axis=1).max() for path in (free, clipped)]
 print(f"longest step: free {longest[0]:.2f}, clipped {longest[1]:.3f}")
-assert longest[1] <= 0.05 + 1e-6 < longest[0]
-assert jnp.allclose(by_norm / jnp.linalg.norm(by_norm), gradient / jnp.linalg.norm(gradient), atol=1e-6)
+assert longest[1] <= 0.6 * 0.3 + 1e-5 < longest[0]
+assert np.allclose(by_norm, gradient / np.linalg.norm(gradient), atol=1e-6)
 
 # %% [markdown]
 # ## 6. The learning rate: a range test, and schedules
@@ -542,7 +566,7 @@ def compile_run(task, optimizer):
 def place(batch, *, vary=None):
     """A batch on the devices, its images as floats, each varied before if asked for."""
     images = batch["images"] if vary is None else np.stack([vary(image) for image in batch["images"]])
-    return placement.shard(batch | {"images": (images - digits["train"]["images"].mean()) / np.float32(94)})
+    return placement.shard(batch | {"images": (images - MEAN) / DEVIATION})
 
 
 plain = make_task()
@@ -560,12 +584,12 @@ assert 1e-3 < found.suggestion < 0.3
 
 # %% [markdown]
 # A large rate goes far, a small one arrives. A **schedule** (学习率调度) does both: first a **warm-up** (预热) where the start is
-# wild, then a decay. Four networks are trained at once, `vmap` over the tables of rates, which start from ten times
+# wild, then a decay. Four networks are trained at once, `vmap` over the tables of rates, from six times
 # the suggestion: all see the same batches. The noise that a constant rate keeps is what the decay takes away.
 
 # %%
 LONG, BATCH = (200, 32) if SMALL else (600, 32)
-PEAK = min(6 * found.suggestion, 0.5)
+PEAK = 6 * found.suggestion
 schedules = {
     "constant": optimizers.create_schedule("constant", PEAK),
     "step": optimizers.create_schedule("step", PEAK, milestones=[LONG // 2, 3 * LONG // 4]),
@@ -597,7 +621,7 @@ def train_by(table):
     return curve, net_loss(params, flat["val"], jnp.asarray(digits["val"]["labels"]))
 
 
-curves, ends = jax.device_get(train_by(tables))
+(curves, ends), tables = jax.device_get((train_by(tables), tables))
 figure, panels = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
 for name, table, curve, end, style in zip(
     schedules, tables, curves, ends, ("-", "--", "-.", ":"), strict=True
@@ -607,11 +631,11 @@ for name, table, curve, end, style in zip(
     panels[1].semilogy(smooth + 1e-6, style, lw=1.5, label=f"{name}: {end:.3f} on the validation part")
 panels[0].set(xlabel="step", ylabel="learning rate", title="Schedules")
 panels[1].set(xlabel="step", ylabel="loss (mean of 20 steps)", title="Training by them")
-panels[0].legend()
-panels[1].legend(fontsize=8)
+panels[1].legend(loc="upper right", fontsize=8)
 plt.show()
-assert jnp.allclose(tables[3, 0], 0)
-assert jnp.allclose(tables[3, LONG // 10], PEAK)
+assert tables[3, 0] == 0
+assert np.isclose(tables[3, LONG // 10], PEAK)
+assert ends[3] < ends[0]
 
 # %% [markdown]
 # ## 7. Gradient accumulation (梯度累积)
@@ -638,9 +662,9 @@ difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), ends[1], ends[4])
 print(f"largest difference after two updates: {max(jax.tree.leaves(difference)):.1e}")
 assert max(jax.tree.leaves(difference)) < 1e-5
 
-whole, _ = trained(fresh, features[:160])
-in_parts = jnp.concatenate([trained(fresh, part)[0] for part in jnp.split(features[:160], 4)])
-assert jnp.abs(whole - in_parts).max() > 0.1
+whole = np.asarray(trained(fresh, features[:160])[0])
+in_parts = np.concatenate([trained(fresh, part)[0] for part in np.split(features[:160], 4)])
+assert np.abs(whole - in_parts).max() > 0.1
 
 # %% [markdown]
 # ## 8. Label smoothing (标签平滑)
@@ -652,21 +676,21 @@ assert jnp.abs(whole - in_parts).max() > 0.1
 # $$ z_y - z_k = \ln \frac{1 - \epsilon + \epsilon/K}{\epsilon/K} . $$
 
 # %%
-margins = jnp.linspace(-2, 12, 141)
-logits = margins[:, None] * jax.nn.one_hot(jnp.zeros(141, jnp.int32), 10)  # [141, 10]
+margins, first = np.linspace(-2, 12, 141), jnp.zeros(141, jnp.int32)
+logits = jnp.asarray(margins[:, None] * np.eye(10)[0], jnp.float32)  # [141, 10]
 plt.figure(figsize=(7, 3.8), layout="constrained")
 for smoothing, style in ((0.0, "-"), (0.05, "--"), (0.1, "-."), (0.2, ":")):
-    smoothed = partial(losses.cross_entropy_loss, label_smoothing=smoothing)
-    plt.plot(margins, smoothed(logits, jnp.zeros(141, jnp.int32)), style, lw=2, label=f"ε = {smoothing}")
-    targets = (1 - smoothing) * jax.nn.one_hot(0, 10) + smoothing / 10
-    same = losses.soft_cross_entropy_loss(logits, jnp.broadcast_to(targets, (141, 10)))
-    assert jnp.allclose(same, smoothed(logits, jnp.zeros(141, jnp.int32)), atol=1e-5)
+    curve = losses.cross_entropy_loss(logits, first, label_smoothing=smoothing)
+    targets = (1 - smoothing) * np.eye(10)[0] + smoothing / 10
+    spread = np.broadcast_to(targets.astype(np.float32), (141, 10))
+    assert np.allclose(curve, losses.soft_cross_entropy_loss(logits, spread), atol=1e-5)
+    plt.plot(margins, curve, style, lw=2, label=f"ε = {smoothing}")
     if smoothing:
-        margin = jnp.log((1 - smoothing + smoothing / 10) / (smoothing / 10))
-        optimum = margin * jax.nn.one_hot(0, 10)
-        assert jnp.abs(jax.grad(lambda z, f=smoothed: f(z, jnp.int32(0)))(optimum)).max() < 1e-6
-        assert jnp.allclose(jax.nn.softmax(optimum), targets, atol=1e-6)
-        plt.plot(margin, smoothed(optimum, jnp.int32(0)), "o", color="black", ms=6)
+        margin = np.log((1 - smoothing + smoothing / 10) / (smoothing / 10))
+        smoothed = partial(losses.cross_entropy_loss, labels=first[0], label_smoothing=smoothing)
+        value, slope = jax.value_and_grad(smoothed)(jnp.asarray(margin * np.eye(10)[0], jnp.float32))
+        assert np.abs(slope).max() < 1e-6
+        plt.plot(margin, value, "o", color="black", ms=6)
 plt.xlabel("margin: logit of the right class above all others")
 plt.ylabel("loss")
 plt.title("Smoothed labels have a best margin")
@@ -676,7 +700,7 @@ plt.show()
 # %% [markdown]
 # ## 9. Overfitting (过拟合) and its cures
 #
-# Two hundred digits, and a tenth of their labels wrong, as real labels are. A network with enough parameters learns
+# Two hundred digits, and a fifth of their labels wrong, as real labels are. A network with enough parameters learns
 # even the wrong ones by heart: the training loss goes to 0, the validation loss turns and rises. Cures:
 #
 # * **weight decay** (权重衰减): every step shrinks the weights (AdamW's decoupled form; norms and biases are left out);
@@ -686,12 +710,13 @@ plt.show()
 # * **early stopping** (早停): keep the state of the least validation loss, and stop when it has not fallen for long.
 
 # %%
-few = np.concatenate([np.flatnonzero(digits["train"]["labels"] == digit)[:20] for digit in range(10)])
-few = {name: array[few] for name, array in digits["train"].items()}
 draw = np.random.default_rng(4)
-wrong = draw.choice(200, 20, replace=False)
+of_class = [np.flatnonzero(digits["train"]["labels"] == digit) for digit in range(10)]
+few = np.concatenate([draw.choice(members, 20, replace=False) for members in of_class])
+few = {name: array[few] for name, array in digits["train"].items()}
+wrong = draw.choice(200, 40, replace=False)
 noisy = few | {"labels": few["labels"].copy()}
-noisy["labels"][wrong] = (noisy["labels"][wrong] + draw.integers(1, 10, 20)) % 10
+noisy["labels"][wrong] = (noisy["labels"][wrong] + draw.integers(1, 10, 40)) % 10
 count = placement.compile_count(training.make_count_step(plain, axis_name=placement.axis_name))
 
 
@@ -746,8 +771,8 @@ def train(compiled, *, vary=None, hooks=()):
     return Run(records, placement.snapshot(progress.state.variables()), best["variables"])
 
 
-adam = optimizers.build_optimizer("adam", 1e-3)
-decayed = optimizers.build_optimizer("adamw", 1e-3, weight_decay=1.0)
+adam = optimizers.build_optimizer("adam", 3e-3)
+decayed = optimizers.build_optimizer("adamw", 3e-3, weight_decay=1.0)
 cures = {
     "nothing": ((plain, adam), None),
     "weight decay 1": ((plain, decayed), None),
@@ -757,7 +782,7 @@ cures = {
     "all four": ((make_task(dropout=0.3, label_smoothing=0.1), decayed), varied),
 }
 if SMALL:
-    cures = {name: cures[name] for name in ("nothing", "augmentation", "label smoothing 0.2")}
+    cures = {name: cures[name] for name in ("nothing", "augmentation", "all four")}
 compiled = {}
 for setting, _ in cures.values():
     if setting not in compiled:
@@ -776,11 +801,11 @@ for column, (name, run) in enumerate(runs.items()):
         axes.plot(steps, [record[f"val/{what}"] for record in run.records], label="validation")
         axes.axvline(turn, color="0.5", lw=1, ls=":", label="least validation loss")
         axes.grid(alpha=0.3)
-    panels[0, column].set(title=name, ylim=(0, 2))
-    panels[1, column].set(xlabel="step", ylim=(0.7, 1.01))
+    panels[0, column].set(title=name, ylim=(0, 2.5))
+    panels[1, column].set(xlabel="step", ylim=(0.4, 1.03))
 panels[0, 0].set_ylabel("loss")
 panels[1, 0].set_ylabel("accuracy")
-panels[1, 0].legend(fontsize=8)
+panels[0, -1].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
@@ -795,7 +820,7 @@ for name, run in runs.items():
     tested[name] = [score(placement.place(variables), digits["test"]) for variables in (run.last, run.best)]
     cells = [f"{s['accuracy']:9.1%} {s['loss']:7.3f} {s['calibration_error']:11.3f} " for s in tested[name]]
     print(f"{name:20} " + " ".join(cells))
-first, last = runs["nothing"].records[0], runs["nothing"].records[-1]
+last = runs["nothing"].records[-1]
 least = min(record["val/loss"] for record in runs["nothing"].records)
 assert last["train/accuracy"] > 0.98  # the wrong labels, too
 assert last["val/loss"] > 1.1 * least
@@ -826,16 +851,14 @@ assert stopped.records == runs["nothing"].records[: len(stopped.records)]  # the
 # %%
 FOLDS = 5
 folds = data.stratified_folds(few["labels"], FOLDS, rng=np.random.default_rng(5))
-kept = jnp.stack([part for part, _ in folds])  # [FOLDS, 160]
-held = jnp.stack([part for _, part in folds])  # [FOLDS, 40]
-strengths = jnp.geomspace(1e-3, 1.0, 3 if SMALL else 7)
-few_x = jnp.asarray(
-    (few["images"][..., 0].reshape(-1, 64) - digits["train"]["images"].mean()) / 94, jnp.float32
-)
+kept = np.stack([part for part, _ in folds])  # [FOLDS, 160]
+held = np.stack([part for _, part in folds])  # [FOLDS, 40]
+strengths = np.geomspace(1e-3, 0.3, 3 if SMALL else 7)
+few_x = jnp.asarray((few["images"][..., 0].reshape(-1, 64) - MEAN) / DEVIATION)
 few_y, unseen_x = jnp.asarray(few["labels"]), jnp.concatenate([flat["val"], flat["test"]])
 unseen_y = jnp.asarray(np.concatenate([digits["val"]["labels"], digits["test"]["labels"]]))
-assert sorted(np.asarray(held).ravel()) == list(range(200))
-assert (np.sort(few["labels"][np.asarray(held)], axis=1) == np.repeat(np.arange(10), 4)).all()
+assert sorted(held.ravel()) == list(range(200))
+assert (np.sort(few["labels"][held], axis=1) == np.repeat(np.arange(10), 4)).all()
 
 
 def accuracy(params, x, labels):
@@ -864,8 +887,7 @@ estimates, truths = jax.device_get(
 
 means, spreads = estimates.mean(1), estimates.std(1, ddof=1)  # of a sample
 plt.figure(figsize=(7.5, 4), layout="constrained")
-for fold in estimates.T:
-    plt.plot(strengths, fold, ".", color="0.6", ms=6, label="one fold" if fold is estimates.T[0] else None)
+plt.plot(strengths, estimates, ".", color="0.6", ms=6, label=["one fold", *[None] * (FOLDS - 1)])
 plt.errorbar(strengths, means, spreads, fmt="o-", capsize=4, label="mean and deviation of the folds")
 plt.plot(strengths, truths.mean(1), "s--", label=f"truth: {len(unseen_y)} other digits")
 plt.xscale("log")
