@@ -80,12 +80,12 @@ def shapes_of(model, shape):
     return jax.eval_shape(run, jax.random.key(0), images)
 
 
+QUICK = ("nin", "nin_cifar10", "googlenet", "legacy_xception", "darknet19", "spp_vgg16")
+
+
 def big(names):
-    """Those that are several times as deep as another of their family run with the slow tests."""
-    return [
-        pytest.param(name, marks=pytest.mark.slow if name in ("xception65", "xception71") else ())
-        for name in names
-    ]
+    """Those that are deep, or like another of their family, run with the slow tests."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", big(ENTRIES))
@@ -95,7 +95,9 @@ def test_parameter_count_is_the_published_one(name):
 
 
 @pytest.mark.parametrize("name", big(BACKBONES))
-@pytest.mark.parametrize("table", [PAPER_SIZES, ODD_SIZES], ids=["paper", "odd"])
+@pytest.mark.parametrize(
+    "table", [pytest.param(PAPER_SIZES, marks=pytest.mark.slow), ODD_SIZES], ids=["paper", "odd"]
+)
 def test_features_have_the_declared_strides_and_channels(name, table):
     model, (size, sizes) = zoo.create(name).backbone, table[name]
     first = 2 if name == "nin" else 1

@@ -86,7 +86,12 @@ def test_the_zoo_has_every_variant():
     assert {name for name in zoo.names() if name.startswith("mobilenet")} == set(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+QUICK = ("mobilenetv1_100", "mobilenet_v2", "mobilenet_v3_small")  # the others differ in widths
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PUBLISHED]
+)
 def test_published_parameters_and_declared_features(name):
     model = zoo.create(name)
     run = functools.partial(
@@ -113,10 +118,8 @@ def test_published_parameters_and_declared_features(name):
 RECORDED = [*names_of(MobileNetV1), *names_of(MobileNetV2), *names_of(MobileNetV3)]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow) for name in RECORDED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDED)
 def test_equals_recorded_pytorch(name):
     case = CASES[name]
     check_model(our_model(case), rules_for(case), seeded_images(case), recorded(name))

@@ -69,10 +69,8 @@ def test_features_have_the_declared_strides_and_channels(variant):
         assert feature.shape == (2, -(-97 // stride), 160 // stride, model.channels[name])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name == "nfnet_gain_in_conv" else ()) for name in NAMES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_equals_recorded_timm(name):
     check_against(CASES[name], recorded(name))
 

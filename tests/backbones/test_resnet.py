@@ -69,7 +69,7 @@ def narrow(block=BasicBlock, **fields):
 @pytest.mark.parametrize(
     "variant",
     [
-        pytest.param(name, marks=pytest.mark.slow if re.search("resnext101|se.*1[05]", name) else ())
+        pytest.param(name, marks=pytest.mark.slow if re.search("1[05]|se.*50", name) else ())
         for name in sorted(RESNET_VARIANTS)
     ],
 )
@@ -114,7 +114,10 @@ def test_features_have_the_declared_strides_and_channels(variant, output_stride)
         assert feature.shape == (2, -(-97 // stride), 160 // stride, model.channels[name])
 
 
-@pytest.mark.parametrize("name", RESNET_CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "resnet_dilated" else ()) for name in RESNET_CASES],
+)
 def test_equals_recorded_torchvision(name):
     check_against(CASES[name], recorded(name))
 
@@ -128,6 +131,7 @@ def test_equals_live_torchvision(name):
     check_against(CASES[name], torch_outputs(CASES[name]))
 
 
+@pytest.mark.slow
 def test_se_resnet_equals_recorded_timm():
     case = mobile_cases.CASES["se_resnet"]
     model, rules = mobile_cases.our_model(case), mobile_cases.rules_for(case)

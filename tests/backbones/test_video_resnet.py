@@ -46,7 +46,13 @@ def narrow(*convolutions, **fields):
     )
 
 
-@pytest.mark.parametrize("variant", sorted(VIDEO_RESNET_VARIANTS))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=() if name == "r3d_18" else pytest.mark.slow)
+        for name in sorted(VIDEO_RESNET_VARIANTS)
+    ],
+)
 def test_parameters_and_products_are_the_published_ones(variant):
     model = zoo.create(variant)
     clips = jax.ShapeDtypeStruct((1, *zoo.ENTRIES[variant].preprocessing.input_shape), jnp.float32)
@@ -83,7 +89,13 @@ def test_torchvision_has_the_same_parameters_and_preprocessing(variant):
     assert np.abs(normal - theirs.numpy()).max() < 0.03  # a grey level in rounding is 0.02
 
 
-@pytest.mark.parametrize("variant", sorted(VIDEO_RESNET_VARIANTS))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=() if name == "r3d_18" else pytest.mark.slow)
+        for name in sorted(VIDEO_RESNET_VARIANTS)
+    ],
+)
 def test_features_have_the_declared_strides_and_channels(variant):
     model = video_resnet(variant)
     features, _ = shapes_of(model, (2, 9, 97, 64, 3))

@@ -216,6 +216,7 @@ def test_heads_and_variants():
         graph_network("gnc")
 
 
+@pytest.mark.slow
 def test_bfloat16_and_dropout():
     graph = graph_of("mixed", None)
     network = graph_network("gat", num_classes=3, dtype=jnp.bfloat16)

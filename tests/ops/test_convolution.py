@@ -168,7 +168,10 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in ("video", "grouped") else ()) for name in CALLS],
+)
 def test_derivatives_of_both_modes_and_two_orders(name):
     function, x, kernel = CALLS[name]
     arguments = (normal(*x), normal(*kernel, seed=1))

@@ -120,6 +120,7 @@ def test_a_resumed_run_with_everything_is_bit_equal(script, tmp_path):
         assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_folder_is_divided_and_its_classes_are_named(script, pictures, tmp_path):
     data = ("--data.source", "folder", "--data.root", str(pictures), "--data.crop-scale", "0.5", "1")
     assert script.main(_options(tmp_path, "folder", *data)) == 0
@@ -207,6 +208,7 @@ def test_a_broken_image_is_named_and_the_others_are_done(script, run, tmp_path, 
     assert [Path(row["image"]).name for row in _rows(out / "predictions.csv")] == ["b.png"]
 
 
+@pytest.mark.slow
 def test_a_learning_rate_range_test(script, tmp_path, capsys):
     options = [*("--rates.steps", "30", "--rates.least", "1e-5", "--rates.greatest", "100")]
     assert script.main(["lr-range", *_options(tmp_path, "range", *options)]) == 0
@@ -256,6 +258,7 @@ def test_folds_are_scored_and_the_last_fit_sees_all(script, tmp_path, monkeypatc
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_stays_as_it_was(script, run, tmp_path):
     weights = str(run / "weights.safetensors")
     options = ("--model.weights", weights, "--optimizer.freeze", "backbone")
@@ -265,6 +268,7 @@ def test_a_frozen_backbone_stays_as_it_was(script, run, tmp_path):
     assert changed == {"params/head/kernel", "params/head/bias"}
 
 
+@pytest.mark.slow
 def test_a_head_of_other_classes_is_made_anew(script, run, pictures, tmp_path, capsys, caplog):
     data = ("--data.source", "folder", "--data.root", str(pictures), "--optimizer.freeze", "backbone")
     weights = str(run / "weights.safetensors")
@@ -356,6 +360,7 @@ def test_weights_that_do_not_fit_are_refused(script, run, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_resuming_with_another_class_count_is_refused(script, pictures, tmp_path):
     data = ("--data.source", "folder", "--data.root", str(pictures))
     assert script.main(_options(tmp_path, "two", *data, steps=2)) == 0

@@ -110,6 +110,7 @@ def test_a_run_leaves_everything_behind(run):
     assert variables["params"]["head"]["kernel"].shape == (1, 1, 4, 11)
 
 
+@pytest.mark.slow
 def test_a_run_repeats_from_its_configuration(script, run):
     again = run.parent / "again"
     arguments = ["--config", str(run / "config.json"), "--run.name", "again"]
@@ -173,6 +174,7 @@ def test_an_evaluation_repeats_the_scores_of_the_run(script, run, tmp_path):
     assert (out / "classes.csv").read_text() == (run / "classes.csv").read_text()
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys):
     arguments = ["evaluate", "--weights", str(run / "weights.safetensors"), *ONE_DEVICE]
     more = ["--part", "val", "--data.eval-scenes", "3", "--report.worst", "0", "--report.no-boundary-iou"]
@@ -200,6 +202,7 @@ def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys)
         script.main(["evaluate", "--weights", str(run / "config.json")])
 
 
+@pytest.mark.slow
 def test_an_evaluation_opens_no_part_but_the_one_it_scores(script, two_classes, tmp_path):
     data = ("--data.source", "folder", "--data.root", str(two_classes))
     for part, names in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():
@@ -389,6 +392,7 @@ def test_a_run_is_never_overwritten(script, run):
         script.main(_options(run.parent, "a"))
 
 
+@pytest.mark.slow
 def test_a_run_without_a_name_gets_the_next_number(script, tmp_path):
     (tmp_path / "digits-unet_bn-4").mkdir()
     arguments = [*TINY, "--run.folder", str(tmp_path), "--run.steps", "1"]
@@ -475,6 +479,7 @@ def test_a_loss_that_is_no_number_names_the_layer_and_saves_the_batch(script, tm
     assert not list((tmp_path / "bad" / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_resuming_with_another_class_count_is_refused(script, two_classes, tmp_path):
     data = ("--data.source", "folder", "--data.root", str(two_classes))
     assert script.main(_options(tmp_path, "two", *data, steps=2)) == 0
@@ -494,6 +499,7 @@ def test_options_that_change_no_number_may_change_in_a_resumed_run(script, run):
     assert (config.data.workers, config.run.keep, config.report.worst, folder) == (2, 5, 3, run)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_begin_to_stop_early_and_needs_no_first_weights(script, run, tmp_path):
     first = tmp_path / "first.safetensors"
     shutil.copy(run / "weights.safetensors", first)
@@ -515,6 +521,7 @@ def test_weights_of_another_network_are_refused(script, run, tmp_path):
         script.main(options)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_another(script, run, tmp_path):
     weights = str(run / "weights.safetensors")
     options = _options(tmp_path, "w", "--model.weights", weights, "--optimizer.learning-rate", "0", steps=1)
@@ -579,6 +586,7 @@ def test_a_published_classifier_starts_the_backbone(script, published_resnet18, 
     assert "leaves of" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_of_neither_the_network_nor_its_backbone_say_so_of_both(script, tmp_path):
     np.savez(tmp_path / "odd.npz", **{"conv1.weight": np.zeros((2, 3))})
     options = _options(
@@ -588,6 +596,7 @@ def test_weights_of_neither_the_network_nor_its_backbone_say_so_of_both(script, 
         script.main(options)
 
 
+@pytest.mark.slow
 def test_the_seed_reaches_what_weights_leave_new(script, published_resnet18, tmp_path):
     heads = []
     for seed in ("1", "1", "2"):
