@@ -155,7 +155,7 @@ panels[1].legend(loc="upper right", fontsize=8)
 plt.show()
 
 # %% [markdown]
-# With tanh a large $\sigma$ does not explode: it **saturates** (饱和). All outputs are ±1, where the slope is 0, and no
+# With tanh a large $\sigma$ does not explode: it **saturates** (饱和). Many outputs are near ±1, where the slope is 0, and little
 # gradient comes back. That cannot be seen in a mean; a histogram shows it. And why not zeros, or any constant? All units
 # of a layer then compute the same and get the same gradient, for ever: a network of width 1. Drawing at random breaks
 # the symmetry (对称性破缺).
