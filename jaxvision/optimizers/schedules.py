@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -66,7 +68,13 @@ def poly_schedule(
     [1.0, 0.5, 0.0, 0.0]
     """
     _check_steps(steps)
-    return optax.polynomial_schedule(learning_rate, end, power, steps)
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        # No power of what a compiler's division by a constant leaves below 0: it would be nan from step T on.
+        left = jnp.maximum(1 - jnp.clip(count, 0, steps) / steps, 0)
+        return (learning_rate - end) * left**power + end
+
+    return schedule
 
 
 def cosine_schedule(

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxvision.core import map_paths
+from jaxvision.training.parted_step import PartedStep
 from jaxvision.training.sharding import ShardRule, shard_spec
 
 DATA_AXIS = "data"
@@ -206,7 +207,7 @@ class FsdpPlacement(JitPlacement):
 
     def compile_step(self, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Compiles a training step whose state, in parts, is donated."""
-        return _PartedStep(step, self)
+        return PartedStep(step, self.shardings, mesh=self.mesh, axis_name=DATA_AXIS)
 
     def compile_count(self, count: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Compiles an evaluation step on gathered variables; the counts are replicated."""
@@ -215,30 +216,6 @@ class FsdpPlacement(JitPlacement):
             return count(jax.lax.with_sharding_constraint(variables, self._replicated), batch)
 
         return jax.jit(counted, out_shardings=self._replicated)
-
-
-class _PartedStep:
-    """A jitted step whose state keeps the layout that it comes with, which only a state tells."""
-
-    def __init__(self, step: Callable[[Any, Any], Any], placement: FsdpPlacement) -> None:
-        self._step = step
-        self._placement = placement
-        self._jitted: Any = None
-
-    def __call__(self, state: Any, batch: Any) -> Any:
-        return self._of(state)(state, batch)
-
-    def lower(self, state: Any, batch: Any) -> Any:
-        return self._of(state).lower(state, batch)
-
-    def _of(self, state: Any) -> Any:
-        if self._jitted is None:
-            parts, mesh = self._placement.shardings(state), self._placement.mesh
-            whole, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (DATA_AXIS,)))
-            self._jitted = jax.jit(
-                self._step, in_shardings=(parts, sharded), out_shardings=(parts, whole), donate_argnums=0
-            )
-        return self._jitted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -292,17 +292,20 @@ if __name__ == "__main__":
 def test_workers_live_on_at_ctrl_c_and_end_with_a_killed_parent(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(KILLED.format(folder=str(Path(__file__).parent)))
-    with subprocess.Popen(
-        [sys.executable, str(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # the resource tracker tells of what a killed program left, and removes it
-        text=True,
-        start_new_session=True,
-    ) as parent:
+    with (
+        (tmp_path / "errors.txt").open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, str(program)],
+            stdout=subprocess.PIPE,
+            stderr=errors,  # no pipe: the resource tracker writes too, of what a killed program left
+            text=True,
+            start_new_session=True,
+        ) as parent,
+    ):
         assert parent.stdout is not None
         assert parent.stdout.readline() == "reading\n"
         os.killpg(parent.pid, signal.SIGINT)  # what a terminal does at Ctrl-C
-        assert parent.stdout.readline() == "still reading\n"
+        assert parent.stdout.readline() == "still reading\n", (tmp_path / "errors.txt").read_text()
         parent.kill()
         try:
             # The worker holds the other end of this pipe too: it ends when the last of them has gone.

@@ -80,7 +80,7 @@ def test_columns_are_linear_layers_on_one_hot_vectors():
     assert y.shape == (2, 2 + 4 + 50)
     tables = [variables["params"][f"column{index}"]["embedding"] for index in range(3)]
     expected = [jax.nn.one_hot(columns[:, i], table.shape[0]) @ table for i, table in enumerate(tables)]
-    np.testing.assert_allclose(y, jnp.concatenate(expected, -1), rtol=1e-6)
+    np.testing.assert_allclose(y, jnp.concatenate(expected, -1), rtol=1e-6, atol=1e-8)
     assert 0.045 < float(jnp.abs(tables[2]).max()) <= 0.05
     series = jax.eval_shape(
         lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 9, 3), jnp.int32))[0]
