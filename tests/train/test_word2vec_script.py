@@ -207,9 +207,9 @@ def test_items_of_baskets(script, tmp_path):
     (tmp_path / "baskets.txt").write_text("\n".join(lines))
     # Few items need small batches: one moves each item once, as far as the loss's curvature lets it.
     more = ["--model.kind", "item2vec", "--train.learning-rate", "0.1", "--train.batch-size", "16"]
-    # The best product is the pair's information less log(negatives): with one, not all items point one way.
-    more += ["--model.negatives", "1", "--run.log-every", "100", "--run.checkpoint-every", "600"]
-    assert script.main(_options(tmp_path, "i", tmp_path / "baskets.txt", *more, steps=600)) == 0
+    # The best product is the pair's information less log(negatives): with few, not all items point one way.
+    more += ["--model.negatives", "2", "--run.log-every", "100", "--run.checkpoint-every", "1500"]
+    assert script.main(_options(tmp_path, "i", tmp_path / "baskets.txt", *more, steps=1500)) == 0
     found = read_word_vectors(tmp_path / "i" / "vectors.bin")
     unit = found.vectors / np.linalg.norm(found.vectors, axis=1, keepdims=True)
     animal = np.array([word in TOPICS[0] for word in found.words])
