@@ -142,7 +142,7 @@ def test_drop_path_equals_stochastic_depth(rate, shape):
     kept = [y.reshape(len(x), -1).any(1) for y in pairs[0]]
     for mine, yours in pairs:
         both, neither = kept[0] & kept[1], ~kept[0] & ~kept[1]
-        np.testing.assert_allclose(mine[both], yours[both], rtol=1e-6)
+        np.testing.assert_allclose(mine[both], yours[both], rtol=1e-5)  # ours is of 65536 parts
         np.testing.assert_array_equal(mine[neither], yours[neither])
     for mask in kept:
         assert within_binomial(mask.sum(), len(x), 1 - rate)
