@@ -43,11 +43,12 @@ def alias_table(weights: np.ndarray) -> AliasTable:
     """
     shares = np.array(weights, np.float64)
     check_layout("weights", shares, "V")  # type: ignore[arg-type]
-    if not len(shares) or not np.isfinite(shares).all() or shares.min() < 0 or shares.sum() == 0:
+    if not len(shares) or not np.isfinite(shares).all() or shares.min() < 0 or shares.max() == 0:
         raise ValueError(
             f"weights: expected finite numbers of 0 or more, not all 0, got {len(shares)} from "
             f"{shares.min(initial=0):g} to {shares.max(initial=0):g}"
         )
+    shares /= shares.max()  # first: a sum of the smallest or largest numbers is out of a float's range
     shares *= len(shares) / shares.sum()
     threshold, alias = np.ones(len(shares)), np.arange(len(shares), dtype=np.int32)
     low = list(np.flatnonzero(shares < 1))

@@ -35,6 +35,12 @@ def test_draws_have_the_frequencies_of_the_weights(seed):
     assert scipy.stats.chisquare(counts[weights > 0], expected).pvalue > 1e-6
 
 
+@pytest.mark.parametrize("unit", [2.3e-308, 1e308])
+def test_weights_at_the_ends_of_a_floats_range(unit):
+    table = alias_table(unit * np.array([1.0, 0.0, 1.0]))
+    assert table.threshold.tolist()[1] == 0 and np.isfinite(np.asarray(table.threshold)).all()
+
+
 def test_one_outcome_and_no_draws():
     table = alias_table(np.array([3.0]))
     assert sample_alias(jax.random.key(0), table, (4,)).tolist() == [0, 0, 0, 0]
