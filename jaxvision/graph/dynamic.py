@@ -9,7 +9,8 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxvision.core import Graph
-from jaxvision.layers import BatchNorm, Dropout, EdgeConv, NodeMLP
+from jaxvision.graph.networks import node_logits
+from jaxvision.layers import BatchNorm, EdgeConv, NodeMLP
 from jaxvision.layers.message_passing import mask_rows
 from jaxvision.ops import Neighbours
 
@@ -125,6 +126,6 @@ class DGCNN(nn.Module):
         result = jnp.concatenate(rows, -1)  # [V, sum of hidden]
         if self.num_classes is None:
             return result
-        result = Dropout(self.dropout_rate)(result, train=train)
-        logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(result)
-        return mask_rows(logits.astype(jnp.float32), graph.where_nodes)  # [V, K]
+        return node_logits(
+            result, graph, self.num_classes, dropout_rate=self.dropout_rate, dtype=self.dtype, train=train
+        )

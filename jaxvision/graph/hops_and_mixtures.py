@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.core import Graph
+from jaxvision.graph.networks import node_logits
 from jaxvision.layers import NN4G, DiffusionConv, Dropout, GMMConv
 from jaxvision.layers.graph_mixture import degree_coordinates
 from jaxvision.layers.message_passing import mask_rows
@@ -42,8 +43,7 @@ class DCNN(nn.Module):
         x = DiffusionConv(self.num_hops, name="conv0")(graph, neighbours=neighbours)
         if self.num_classes is None:
             return x
-        logits = nn.Dense(self.num_classes, name="head")(Dropout(self.dropout_rate)(x, train=train))
-        return mask_rows(logits.astype(jnp.float32), graph.where_nodes)  # [V, K]
+        return node_logits(x, graph, self.num_classes, dropout_rate=self.dropout_rate, train=train)
 
 
 class MoNet(nn.Module):
@@ -128,6 +128,6 @@ class NN4GNet(nn.Module):
         x = NN4G(self.hidden, dtype=self.dtype, name="states")(graph, neighbours=neighbours)
         if self.num_classes is None:
             return x
-        dense = nn.Dense(self.num_classes, dtype=self.dtype, name="head")
-        logits = dense(Dropout(self.dropout_rate)(x, train=train))
-        return mask_rows(logits.astype(jnp.float32), graph.where_nodes)  # [V, K]
+        return node_logits(
+            x, graph, self.num_classes, dropout_rate=self.dropout_rate, dtype=self.dtype, train=train
+        )

@@ -31,6 +31,23 @@ from jaxvision.layers.message_passing import mask_rows
 from jaxvision.ops import Neighbours, dropout_nonzero
 
 
+def node_logits(
+    rows: jax.Array,
+    graph: Graph,
+    num_classes: int,
+    *,
+    dropout_rate: float,
+    dtype: DTypeLike | None = None,
+    train: bool,
+) -> jax.Array:
+    """Dropout and a dense layer ``head`` on rows of nodes: logits ``[V, K]``, float32, zeros in the padding.
+
+    Called in the compact method of a network, whose submodules they become.
+    """
+    logits = nn.Dense(num_classes, dtype=dtype, name="head")(Dropout(dropout_rate)(rows, train=train))
+    return mask_rows(logits.astype(jnp.float32), graph.where_nodes)
+
+
 class _Stack(nn.Module):
     """Graph layers one behind the other, dropout in front of each, an activation behind all but the last."""
 
@@ -263,9 +280,9 @@ class GIN(nn.Module):
         result = jnp.concatenate(rows, -1)  # [V, sum of hidden]
         if self.num_classes is None:
             return result
-        result = Dropout(self.dropout_rate)(result, train=train)
-        logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(result)
-        return mask_rows(logits.astype(jnp.float32), graph.where_nodes)  # [V, K]
+        return node_logits(
+            result, graph, self.num_classes, dropout_rate=self.dropout_rate, dtype=self.dtype, train=train
+        )
 
 
 class GraphClassifier(nn.Module):
