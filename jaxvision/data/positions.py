@@ -43,7 +43,7 @@ def array_checksum(*arrays: np.ndarray) -> int:
     """
     found = 0
     for array in arrays:
-        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+        found = zlib.crc32(np.ascontiguousarray(array).data, found)
     return found
 
 
