@@ -1,4 +1,4 @@
-"""Runs a script several times in one process of 8 virtual devices, for each start of JAX takes seconds.
+"""Runs scripts in processes of their own: several times in one, for each start of JAX takes seconds; or two.
 
 A process of its own, for the number of devices is fixed once JAX has started. ``--run.devices 1`` takes one.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 TRAIN = Path(__file__).parents[2] / "train"
 
 
-def run_all(script, runs):
+def run_all(script, runs, *, devices=8):
     """Runs ``train/<script>`` once with each list of options; all must end well."""
     done = subprocess.run(
         [sys.executable, __file__, script, json.dumps([list(map(str, options)) for options in runs])],
@@ -23,11 +23,31 @@ def run_all(script, runs):
         env={
             **os.environ,
             "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": "8",
+            "JAX_NUM_CPU_DEVICES": str(devices),
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         },
     )
     assert done.returncode == 0, done.stderr
+
+
+def run_processes(processes, script, *options, devices, timeout):
+    """Runs ``train/<script>`` as one process of one device, or as two of ``devices`` each.
+
+    Returns the exit code, standard output and standard error.
+    """
+    two = ["-m", "jaxvision.training.launch", "-n", "2", "--devices-per-process", str(devices)]
+    done = subprocess.run(
+        [
+            *(sys.executable, *(two if processes == 2 else ())),
+            *(str(TRAIN / script), *map(str, options)),
+            *(("--run.cpu-devices", "1") if processes == 1 else ()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def main(script, runs):

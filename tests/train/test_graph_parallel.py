@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_all
 
 from jaxvision.weights import read_weights
 
@@ -29,20 +30,6 @@ CASES = {
 }
 
 
-PROGRAM = """
-import importlib.util, json, sys
-import jax
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_disable_most_optimizations", True)
-specification = importlib.util.spec_from_file_location("graph_script", sys.argv[1])
-script = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(script)
-for arguments in json.loads(sys.argv[2]):
-    assert script.main(arguments) == 0
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_eight_devices_give_the_parameters_of_one(tmp_path, case):
@@ -52,9 +39,7 @@ def test_eight_devices_give_the_parameters_of_one(tmp_path, case):
     shared += ("--model.hidden", "4", "--model.dropout", "0", *more)
     runs = [["--run.name", "one", "--run.devices", "1", *shared]]
     runs += [["--run.name", parallel, "--run.parallel", parallel, *shared] for parallel in ways]
-    command = [sys.executable, "-c", PROGRAM, str(SCRIPT), json.dumps(runs)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run_all("graph.py", runs)
 
     def result(name):
         scores = json.loads((tmp_path / name / "scores.json").read_text())

@@ -3,14 +3,13 @@
 import csv
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_all
 from PIL import Image
 
 from jaxvision.training import read_json_lines
@@ -178,20 +177,6 @@ def test_a_resumed_run_may_not_be_another(script, run):
         script.main(["--resume", str(run), "--model.negatives", "2"])
 
 
-PROGRAM = """
-import importlib.util, json, sys
-import jax
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_disable_most_optimizations", True)
-specification = importlib.util.spec_from_file_location("node_embedding_script", sys.argv[1])
-script = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(script)
-for arguments in json.loads(sys.argv[2]):
-    assert script.main(arguments) == 0
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["node2vec", "line"])
 def test_four_devices_give_what_one_does(tmp_path, method):
@@ -201,9 +186,7 @@ def test_four_devices_give_what_one_does(tmp_path, method):
     shared += ["--model.method", method, *bias, "--run.folder", str(tmp_path), "--run.steps", "3"]
     runs = [["--run.name", "one", "--run.devices", "1", *shared]]
     runs += [["--run.name", parallel, "--run.parallel", parallel, *shared] for parallel in ("jit", "pmap")]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    command = [sys.executable, "-c", PROGRAM, str(SCRIPT), json.dumps(runs)]
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    run_all("node_embedding.py", runs, devices=4)
     one = read_weights(tmp_path / "one" / "weights.safetensors")
     for parallel in ("jit", "pmap"):
         many = read_weights(tmp_path / parallel / "weights.safetensors")

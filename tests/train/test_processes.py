@@ -1,19 +1,15 @@
 """Two processes of four devices train, score and resume as one process of one device does."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_processes
 
 from jaxvision.training import read_json_lines
 from jaxvision.weights import read_weights
 
-TRAIN = Path(__file__).parents[2] / "train"
 COMMON = [
     *("--run.no-compilation-cache", "--optimizer.warmup-steps", "0", "--optimizer.name", "momentum"),
     *("--optimizer.learning-rate", "0.1", "--run.steps", "5", "--run.log-every", "1"),
@@ -27,23 +23,14 @@ CLASSIFICATION = [
     *("--model.blocks", "1", "1", "1", "--model.features", "4", "4", "8"),
     *("--data.size", "8", "8", "--data.batch-size", "64", *COMMON),
 ]
-ONE, TWO = ("--run.cpu-devices", "1"), ("-n", "2", "--devices-per-process", "4")
 
 pytestmark = pytest.mark.slow
 
 
 def _run(processes, script, *options):
-    launcher = ["-m", "jaxvision.training.launch", *TWO] if processes == 2 else []
-    more = ONE if processes == 1 else ()
-    done = subprocess.run(
-        [sys.executable, *launcher, str(TRAIN / script), *map(str, options), *more],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    code, output, errors = run_processes(processes, script, *options, devices=4, timeout=300)
+    assert code == 0, output + errors
+    return output
 
 
 def _assert_same(folder, other, tolerance):
@@ -106,14 +93,8 @@ def test_classification_by_pmap_over_two_processes_is_that_by_one(tmp_path):
     _run(1, "classification.py", *CLASSIFICATION, *where, "one")
     _run(2, "classification.py", *CLASSIFICATION, *where, "two", "--run.parallel", "pmap")
     _assert_same(tmp_path / "one", tmp_path / "two", 1e-5)
-    again = subprocess.run(
-        [
-            *(sys.executable, "-m", "jaxvision.training.launch", *TWO, str(TRAIN / "classification.py")),
-            *(*CLASSIFICATION, "--run.folder", str(tmp_path), "--run.name", "two"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
+    code, output, _ = run_processes(
+        2, "classification.py", *CLASSIFICATION, *where, "two", devices=4, timeout=120
     )
-    assert again.returncode == 1
-    assert again.stdout.count("holds another run") == 1, "one process says it for all"
+    assert code == 1
+    assert output.count("holds another run") == 1, "one process says it for all"

@@ -1,40 +1,27 @@
 """Two processes train and score texts as one does, and one goes on where two stopped."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import run_processes
 
 from jaxvision.training import read_json_lines
 from jaxvision.weights import read_weights
 
-TRAIN = Path(__file__).parents[2] / "train"
 COMMON = [
     *("--run.no-compilation-cache", "--optimizer.warmup-steps", "0", "--optimizer.name", "momentum"),
     *("--optimizer.learning-rate", "0.1", "--model.dropout", "0", "--run.log-every", "1", "--run.steps", "4"),
     *("--run.checkpoint-every", "2", "--run.heartbeat", "60"),
 ]
-ONE, TWO = ("--run.cpu-devices", "1"), ("-n", "2", "--devices-per-process", "2")
 
 pytestmark = pytest.mark.slow
 
 
 def _run(processes, script, *options):
-    launcher = ["-m", "jaxvision.training.launch", *TWO] if processes == 2 else []
-    more = ONE if processes == 1 else ()
-    done = subprocess.run(
-        [sys.executable, *launcher, str(TRAIN / script), *map(str, options), *more],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-    )
-    return done.returncode, done.stdout + done.stderr
+    code, output, errors = run_processes(processes, script, *options, devices=2, timeout=600)
+    return code, output + errors
 
 
 def _assert_same(folder, other):
