@@ -18,12 +18,12 @@ from jaxvision.core import check_floating
 from jaxvision.ops.arithmetic import convolution_output_size, transposed_convolution_output_size
 from jaxvision.ops.depthwise import tap_depthwise_convolution
 from jaxvision.ops.formulations import (
+    blocked_convolution,
     grouped_convolution,
     native_convolution,
     native_transposed_convolution,
     overlap_convolution,
     overlap_share,
-    parted_convolution,
     patch_convolution,
     phase_transposed_convolution,
     stacked_convolution,
@@ -204,7 +204,7 @@ def _cpu_convolution(
         return overlap_convolution(x, kernel, padding, dilation)
     if len(window) == 3:
         return stacked_convolution(x, kernel, *geometry)
-    return parted_convolution(x, kernel, *geometry)
+    return blocked_convolution(x, kernel, *geometry)
 
 
 @functools.partial(jax.jit, static_argnames=("strides", "padding", "output_padding", "dilation", "groups"))

@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +147,8 @@ def _scan_rows(
     @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.nothing_saveable)
     def row(rows: Sequence[jax.Array], start: jax.Array) -> jax.Array:
         moved = [place * stride for place, stride in zip(start[1:], strides, strict=False)]
-        corner: list[Any] = [start[0], 0, *moved, 0, 0]
+        zero = jnp.zeros((), start.dtype)  # all indices of one type: a literal is an int64 where x64 is on
+        corner = [start[0], zero, *moved, zero, zero]
         seen = lax.dynamic_slice(padded, corner, (1, images, *reach, *padded.shape[-2:]))[0]
         y = jnp.zeros((images, width, channels), x.dtype)
         for tap, weights in zip(itertools.product(*map(range, window)), rows, strict=True):

@@ -25,8 +25,17 @@ from jaxvision.ops.windows import Pair, Sizes, window_output_size
 _BLOCK_CHANNELS = 16
 """Narrow groups are put together until they have this many channels."""
 
-_PART_BYTES = 8 * 2**20
-"""A kernel's gradient over more than this of an operand falls to half the speed of one over less."""
+_BLOCK_BYTES = 3 * 2**18
+"""A kernel's gradient over more than this of an operand falls to a half or a third of the speed."""
+
+_MOST_BLOCKS = 32
+"""Into so many blocks a kernel's gradient is divided at most: each is an op of the compiled program."""
+
+_BLOCK_IMAGES = 8
+"""A part of the batch keeps so many images: gradients of narrow kernels are slow over few of them."""
+
+_BLOCK_ROWS = 4
+"""A band of an image keeps so many rows, and as many as those that it shares with the next one."""
 
 _LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
@@ -47,15 +56,15 @@ def native_convolution(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def parted_convolution(
+def blocked_convolution(
     x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Sequence[Pair], dilation: Sizes
 ) -> jax.Array:
-    """Convolution by XLA's own op (one group), whose kernel's gradient is a sum over parts of the batch."""
+    """Convolution by XLA's own op (one group), whose kernel's gradient is a sum over blocks of pixels."""
     return native_convolution(x, kernel, strides, padding, dilation, 1)
 
 
-@functools.partial(parted_convolution.defjvp, symbolic_zeros=True)
-def _parted_convolution_jvp(
+@functools.partial(blocked_convolution.defjvp, symbolic_zeros=True)
+def _blocked_convolution_jvp(
     strides: Sizes,
     padding: Sequence[Pair],
     dilation: Sizes,
@@ -64,17 +73,71 @@ def _parted_convolution_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     (x, kernel), (x_tangent, kernel_tangent) = primals, tangents
     geometry = (strides, padding, dilation)
-    y = parted_convolution(x, kernel, *geometry)
+    y = blocked_convolution(x, kernel, *geometry)
     tangent = jnp.zeros_like(y)
     if not isinstance(x_tangent, SymbolicZero):
-        tangent += parted_convolution(x_tangent, kernel, *geometry)
+        tangent += blocked_convolution(x_tangent, kernel, *geometry)
     if not isinstance(kernel_tangent, SymbolicZero):
-        largest = max(x.size * x.dtype.itemsize, y.size * y.dtype.itemsize)
-        counts = [n for n in range(1, x.shape[0] + 1) if x.shape[0] % n == 0]
-        few_enough = (n for n in counts if largest <= n * _PART_BYTES)
-        parts = jnp.split(x, next(few_enough, max(counts, default=1)))
-        tangent += jnp.concatenate([native_convolution(part, kernel_tangent, *geometry, 1) for part in parts])
+        tangent += _convolve_blocks(x, kernel_tangent, *geometry, like=y)
     return y, tangent
+
+
+def _convolve_blocks(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sizes,
+    padding: Sequence[Pair],
+    dilation: Sizes,
+    *,
+    like: jax.Array,
+) -> jax.Array:
+    """Convolution of parts of the batch by themselves, and of an image band by band.
+
+    Where ``jit`` shards the batch over CPU devices no image moves, if each device's share of the batch is a
+    multiple of the parts; but each block's gradient is summed over the devices by itself. Blocks are many
+    where maps are large, and kernels small.
+
+    Args:
+      x: ``[N, ..., Cin]``.
+      kernel: ``[..., Cin, Cout]``.
+      strides: of each spatial axis.
+      padding: (before, after) of each.
+      dilation: of each.
+      like: an array of the result's shape.
+    """
+    reach = dilation[0] * (kernel.shape[0] - 1) + 1  # rows of the image that a row of the result meets
+    parts, bands = _count_blocks(x, like, reach // strides[0])
+    if bands > 1:
+        x = jnp.pad(x, ((0, 0), padding[0], *[(0, 0)] * (x.ndim - 2)))
+        padding = ((0, 0), *padding[1:])
+    height, stride = like.shape[1], strides[0]
+    edges = [band * height // bands for band in range(bands + 1)]
+    bounds = [(first * stride, (end - 1) * stride + reach) for first, end in itertools.pairwise(edges)]
+
+    def convolve(images: jax.Array) -> jax.Array:
+        if bands == 1:
+            return native_convolution(images, kernel, strides, padding, dilation, 1)
+        rows = (lax.slice_in_dim(images, *bound, axis=1) for bound in bounds)
+        found = [native_convolution(band, kernel, strides, padding, dilation, 1) for band in rows]
+        return jnp.concatenate(found, axis=1)
+
+    if parts == 1:
+        return convolve(x)
+    # A part takes every parts-th image, some of each device where the batch is cut over devices.
+    found = [convolve(x[part::parts]) for part in range(parts)]
+    return jnp.stack(found, axis=1).reshape(x.shape[0], *found[0].shape[1:])
+
+
+def _count_blocks(x: jax.Array, y: jax.Array, shared: int) -> tuple[int, int]:
+    """Parts of the batch, and bands of each image, of a convolution whose bands share some rows."""
+    if x.dtype.itemsize < 4:
+        return 1, 1  # a sum of many rounded gradients would be a coarse one
+    largest = max(x.size * x.dtype.itemsize, y.size * y.dtype.itemsize)
+    blocks = max(1, min(_MOST_BLOCKS, math.ceil(largest / _BLOCK_BYTES)))
+    most = min(blocks, x.shape[0] // _BLOCK_IMAGES)
+    parts = next((count for count in range(most, 1, -1) if x.shape[0] % count == 0), 1)
+    tallest = max(1, y.shape[1] // max(_BLOCK_ROWS, shared))
+    return parts, min(tallest, math.ceil(blocks / parts))
 
 
 def patch_convolution(
@@ -165,7 +228,7 @@ def stacked_convolution(
     stacked = jnp.concatenate(frames, -1)  # [N, T', H, W, kt Cin]
     images = stacked.reshape(-1, *stacked.shape[2:])
     flat = jnp.moveaxis(kernel, 0, -3).reshape(*window, depth * channels, features)
-    y = parted_convolution(images, flat, strides[1:], padding[1:], dilation[1:])
+    y = blocked_convolution(images, flat, strides[1:], padding[1:], dilation[1:])
     return y.reshape(*stacked.shape[:2], *y.shape[1:])
 
 

@@ -71,19 +71,27 @@ def test_overlap_convolution_equals_native(window, padding, dilation, share):
     )
 
 
-@pytest.mark.parametrize(("images", "part_bytes"), [(6, 700), (6, 1), (5, 900), (1, 1), (0, 1)])
-def test_parted_convolution_equals_native(images, part_bytes, monkeypatch):
-    monkeypatch.setattr(formulations, "_PART_BYTES", part_bytes)
-    options = {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2)}
-    parted = functools.partial(formulations.parted_convolution, **options)
+@pytest.mark.parametrize(
+    ("images", "block_bytes", "blocks"),
+    [(6, 5000, (2, 1)), (6, 2500, (3, 2)), (6, 1, (3, 5)), (5, 3000, (1, 3)), (1, 1, (1, 5)), (0, 1, (1, 1))],
+)
+def test_blocked_convolution_equals_native(images, block_bytes, blocks, monkeypatch):
+    for name, value in {"_BLOCK_BYTES": block_bytes, "_BLOCK_IMAGES": 2, "_BLOCK_ROWS": 2}.items():
+        monkeypatch.setattr(formulations, name, value)
+    options = {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (2, 2)}
+    blocked = functools.partial(formulations.blocked_convolution, **options)
     native = functools.partial(formulations.native_convolution, groups=1, **options)
-    x, kernel = normal(images, 5, 6, 3), normal(3, 2, 3, 4, seed=1)
+    x, kernel = normal(images, 23, 6, 3), normal(3, 2, 3, 4, seed=1)
+    y = native(x, kernel)
+    assert formulations._count_blocks(x, y, 2) == blocks
     if images:
-        assert_same_with_gradients(parted, native, x, kernel)
-        check_grads(parted, (x, kernel), order=2, rtol=2e-2)
-    gradient = jax.grad(lambda kernel: jnp.square(parted(x, kernel)).sum())(kernel)
-    expected = jax.grad(lambda kernel: jnp.square(native(x, kernel)).sum())(kernel)
-    np.testing.assert_allclose(gradient, expected, atol=1e-4)
+        assert_same_with_gradients(blocked, native, x, kernel)
+        check_grads(blocked, (x, kernel), order=2, rtol=2e-2)
+    with jax.enable_x64(True):
+        x, kernel = jnp.asarray(x, jnp.float64), jnp.asarray(kernel, jnp.float64)
+        gradient = jax.grad(lambda kernel: jnp.square(blocked(x, kernel)).sum())(kernel)
+        expected = jax.grad(lambda kernel: jnp.square(native(x, kernel)).sum())(kernel)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +249,10 @@ def test_float64_under_x64():
         up = ops.transposed_convolution(x, kernel, strides=2)
         assert up.dtype == jnp.float64
         np.testing.assert_allclose(up, np.full((1, 4, 4, 1), 1 / 3), rtol=1e-15)
+        x, kernel = jnp.ones((1, 4, 4, 2), jnp.float64) / 3, jnp.ones((2, 2, 1, 2), jnp.float64)
+        depthwise = jax.grad(lambda kernel: ops.convolution(x, kernel, groups=2).sum())(kernel)
+        assert depthwise.dtype == jnp.float64
+        np.testing.assert_allclose(depthwise, np.full((2, 2, 1, 2), 3.0), rtol=1e-15)
 
 
 sizes = st.integers(1, 9)

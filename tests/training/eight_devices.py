@@ -13,6 +13,7 @@ import optax
 
 from jaxvision import training, zoo
 from jaxvision.core import flatten_paths
+from jaxvision.ops import convolution
 from jaxvision.tasks import ClassificationLossOptions, classification_task
 from jaxvision.training.checkpoint import Checkpoints
 
@@ -70,6 +71,18 @@ def describe(placement, step, state, one):
     }
 
 
+def sent_for_a_kernel(placement):
+    """Collectives of a kernel's gradient that is summed over blocks: of the batch, and of rows."""
+
+    def gradient(kernel, images):
+        return jax.grad(lambda kernel: jax.numpy.square(convolution(images, kernel, padding=1)).sum())(kernel)
+
+    images = placement.shard(np.ones((32, 32, 32, 32), np.float32))
+    kernel = placement.place(np.ones((3, 3, 32, 8), np.float32))
+    program = placement.compile_count(gradient).lower(kernel, images).compile().as_text()
+    return training.count_collectives(program, num_devices=8)
+
+
 def main(folder):
     devices = jax.devices()
     mesh = training.make_placement("jit").mesh
@@ -86,6 +99,7 @@ def main(folder):
         one = placements["one"].fetch(states["one"])
         report[name] = describe(placement, step, state, one)
     one = placements["one"].fetch(states["one"])
+    report["kernel"] = sent_for_a_kernel(placements["jit"])
     report["gradient_bytes"] = sum(x.nbytes for x in jax.tree.leaves(one.params))
     report["statistic_bytes"] = sum(x.nbytes for x in jax.tree.leaves(one.model_state))
     report["counts"] = {name: difference(counts, all_counts["one"]) for name, counts in all_counts.items()}

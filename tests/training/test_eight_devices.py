@@ -46,6 +46,12 @@ def test_no_more_is_sent_than_gradients_and_statistics(report, placement):
     assert least <= sum(size for _, size, _ in sent) <= 1.05 * least
 
 
+def test_blocks_of_a_sharded_batch_stay_where_they_are(report):
+    kinds, sizes, _ = zip(*report["kernel"], strict=True)
+    assert set(kinds) == {"all-reduce"}, "no image goes to another device"
+    assert sum(sizes) <= 8 * 4 * 3 * 3 * 32 * 8, "eight blocks send a kernel's gradient each"
+
+
 def test_one_device_sends_nothing(report):
     assert report["one"]["collectives"] == []
 
