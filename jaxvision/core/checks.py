@@ -4,6 +4,8 @@ Each check runs while a function is traced, costs nothing in the compiled progra
 ``AssertionError`` into a ``ValueError`` that says what came, what was expected and what to do.
 """
 
+from collections.abc import Sequence
+
 import chex
 import jax
 
@@ -89,3 +91,21 @@ def check_integer(**arrays: jax.Array) -> None:
             raise ValueError(
                 f"{name}: expected an integer dtype (class indices), got {array.dtype}; cast it first"
             ) from error
+
+
+def check_stages(**fields: Sequence[int]) -> None:
+    """Checks that fields of a network hold one number a stage each.
+
+    Raises:
+      ValueError: if they are not equally long.
+
+    >>> check_stages(blocks=(1,), features=(4, 8))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: blocks and features: expected one number a stage in each, got (1,) and (4, 8); make ...
+    """
+    if len({len(numbers) for numbers in fields.values()}) > 1:
+        given = " and ".join(map(str, fields.values()))
+        raise ValueError(
+            f"{' and '.join(fields)}: expected one number a stage in each, got {given}; "
+            "make them equally long"
+        )

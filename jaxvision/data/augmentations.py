@@ -14,7 +14,13 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from jaxvision.data.crops import ATTEMPTS, check_part, draw_sides
-from jaxvision.data.records import INTERPOLATIONS, Record, check_interpolation, image_of
+from jaxvision.data.records import (
+    INTERPOLATIONS,
+    Record,
+    check_interpolation,
+    check_probability,
+    image_of,
+)
 
 __all__ = ["OPERATIONS", "RandAugment", "RandomErasing", "TrivialAugment", "augment_image"]
 
@@ -219,8 +225,7 @@ class RandomErasing:
 
     def __post_init__(self) -> None:
         check_part("RandomErasing", self.scale, self.ratio)
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"RandomErasing: got probability {self.probability}, expected 0..1")
+        check_probability("RandomErasing", self.probability)
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """The rectangle of an image of this size: top, left, height, width; of size 0 if none fits."""

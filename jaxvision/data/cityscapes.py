@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from jaxvision.core import VOID, name_some
 from jaxvision.data.file_lists import Problems, find_folder, require_partners
 from jaxvision.data.image_files import read_mask
-from jaxvision.data.json_fields import checked, entry, read_json_object, shown
+from jaxvision.data.json_fields import checked, entry, flag, read_json_object, shown
 from jaxvision.data.polygons import read_points
 from jaxvision.data.segmentation_folders import SegmentationFolder
 
@@ -118,7 +118,7 @@ def _draw_polygons(path: Path, size: tuple[int, int]) -> np.ndarray:
     for number, item in enumerate(entry(content, "objects", "a list", str(path))):
         where = f"{path}: objects[{number}]"
         shape: dict[str, Any] = checked(item, "an object", where)
-        if shape.get("deleted"):
+        if flag(shape, "deleted", where):
             continue
         label = entry(shape, "label", "a text", where)
         points = read_points(entry(shape, "polygon", "a list", where), size, f"{where}: polygon")

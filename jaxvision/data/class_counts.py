@@ -89,23 +89,35 @@ def count_classes(
     return counts.of_classes(num_classes)
 
 
-def check_foreground(source: Any, *, samples: int = 50) -> None:
-    """Looks at some masks of a source for the commonest mistake: an object that was saved as 255, or nothing.
+def check_foreground(source: Any, *, samples: int = 50) -> bool:
+    """Looks at some masks of a source for the commonest mistake: an object that was saved as 255.
+
+    Where they hold nothing but index 0 and 255, the others are read too, up to the first with another class:
+    a rare class beside void is no mistake.
 
     Args:
       source: records with ``mask``, with ``num_classes`` of its own.
-      samples: how many records to read, spread evenly.
+      samples: how many records to read at first, spread evenly.
+
+    Returns:
+      Whether what was looked at has a class other than index 0, or there is no other.
 
     Raises:
-      ValueError: if there are two classes or more, and the masks hold nothing but index 0 and void.
+      ValueError: if there are two classes or more, and all masks hold nothing but index 0 and void, and both.
     """
     counts = count_classes(source, source.num_classes, limit=samples)
-    if source.num_classes > 1 and not counts.pixels[1:].any():
-        looked_at = min(samples, len(source))
-        raise ValueError(
-            f"the masks hold nothing but index 0 and void (255) in the {looked_at} records looked at, though "
-            f"there are {source.num_classes} classes: save a class as its index (1, 2, ...), not as 255"
-        )
+    if source.num_classes == 1 or counts.pixels[1:].any():
+        return True
+    if not counts.void:
+        return False
+    for index in range(len(source)):
+        mask = _checked_mask(source[index], index, source.num_classes)
+        if ((mask > 0) & (mask != VOID)).any():
+            return True
+    raise ValueError(
+        f"the masks hold nothing but index 0 and void (255), though there are {source.num_classes} classes: "
+        "save a class as its index (1, 2, ...), not as 255"
+    )
 
 
 class CheckedMasks:

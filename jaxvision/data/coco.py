@@ -18,7 +18,7 @@ from jaxvision.core import VOID, name_some
 from jaxvision.data.coco_index import CocoImage, read_index
 from jaxvision.data.file_lists import Problems, find_folder
 from jaxvision.data.image_files import read_colours
-from jaxvision.data.json_fields import checked, entry, shown
+from jaxvision.data.json_fields import checked, entry, flag, shown
 from jaxvision.data.json_spans import read_items
 from jaxvision.data.polygons import read_points
 from jaxvision.data.run_lengths import fill_polygon, mask_of_runs, unpack_runs
@@ -140,7 +140,7 @@ class CocoAnnotations(_CocoFolder):
             if annotation.get("id") is not None:
                 where = f"{where} (id {shown(annotation['id'])})"
             region = read_region(annotation, size, where)
-            if checked(annotation.get("iscrowd") or 0, "an integer", f"{where}: iscrowd"):
+            if flag(annotation, "iscrowd", where):
                 crowd |= region
                 continue
             value = self._class_of(annotation, where)
@@ -212,7 +212,7 @@ class CocoPanoptic(_CocoFolder):
             number = entry(segment, "id", "an integer", where)
             if number in class_of:
                 raise ValueError(f"{where}: the segment {number} comes twice or is 0; export the file anew")
-            crowd = checked(segment.get("iscrowd") or 0, "an integer", f"{where}: iscrowd")
+            crowd = flag(segment, "iscrowd", where)
             class_of[number] = VOID if crowd else self._class_of(segment, where)
         colours = read_colours(png).astype(np.int64)
         return _classes_of_ids(colours @ np.array([1, 256, 256**2]), class_of, png)

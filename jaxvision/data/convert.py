@@ -1,10 +1,14 @@
-"""Converts annotated images to a folder of masks, and reports what is in them.
+"""Reports what is in annotated images, and converts them to a folder of masks.
+
+What a folder holds, what is broken included; nothing is written:
+
+    python -m jaxvision.data.convert cityscapes cityscapes
 
 From a folder of labelme files to the layout of PASCAL VOC:
 
     python -m jaxvision.data.convert labelme my_labelme --out my_voc
 
-From COCO to plain images/ and masks/, without what is broken:
+From COCO to plain images/ and masks/ (these two layouts alone are written), without what is broken:
 
     python -m jaxvision.data.convert coco coco --out coco_masks --layout folder --skip-broken
 
@@ -21,6 +25,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxvision.core import refuse_unread
 from jaxvision.data.coco_layout import CocoKind
 from jaxvision.data.segmentation_formats import (
     FormatOptions,
@@ -31,7 +36,7 @@ from jaxvision.data.segmentation_formats import (
 )
 from jaxvision.data.segmentation_writer import Layout, write_segmentation
 from jaxvision.data.selection import SegmentationSource, split_by_hash
-from jaxvision.data.source_report import format_report
+from jaxvision.data.source_report import format_report, report_source
 
 __all__ = ["Conversion", "convert", "main"]
 
@@ -44,8 +49,8 @@ class Conversion:
     """The format of the folder."""
     root: Annotated[Path, tyro.conf.Positional]
     """The folder."""
-    out: Path
-    """The folder to write: new, or empty."""
+    out: Path | None = None
+    """The folder to write: new, or empty; by default nothing is written, and all that is there reported."""
     layout: Layout = "voc"
     """voc: JPEGImages, SegmentationClass, ImageSets; folder: images, masks."""
     split: str | None = None
@@ -76,13 +81,18 @@ class Conversion:
 
 
 def convert(options: Conversion) -> str:
-    """Converts, and returns the report.
+    """Converts, and returns the report; without a folder to write, the report alone, of what is broken too.
 
     Raises:
       FileNotFoundError: if the folder, or a part of its layout, is missing.
-      ValueError: if something is broken and not skipped, with a line for each, if the masks hold nothing but
-        0 and 255, or if the output folder is not empty. Nothing is written then.
+      ValueError: for options that only a folder to write reads, if there is none; of such a folder, if
+        something is broken and not skipped, with a line for each, if the masks hold nothing but 0 and 255,
+        or if the folder is not empty. Nothing is written then.
     """
+    if options.out is None:
+        names = ("layout", "skip_broken", "overwrite")
+        refuse_unread(options, names, why="nothing reads without --out", remedy="give --out FOLDER")
+        return format_report(report_source(*_open(options).values()))
     parts = _open(options)
     report = write_segmentation(
         parts,
@@ -101,7 +111,7 @@ def convert(options: Conversion) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Converts as the command line says; returns the exit code."""
+    """Converts or reports, as the command line says; returns the exit code."""
     options = tyro.cli(
         Conversion, args=arguments, prog="python -m jaxvision.data.convert", description=__doc__
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxvision.data.records import (
     Record,
+    Transform,
     change,
     check_interpolation,
     check_size,
@@ -18,10 +19,13 @@ from jaxvision.data.records import (
     padded,
     resized,
 )
-from jaxvision.data.transforms import Compose, Normalize, compose
+from jaxvision.data.transforms import Compose, Normalize, Resize, compose
 from jaxvision.weights import Preprocessing
 
 __all__ = ["CenterCrop", "RandomCrop", "RandomResizedCrop", "ResizeShorterSide", "eval_transform"]
+
+MOST_PIXELS = 2**27
+"""Of a resized image: 400 MB. What has more is a line, not a picture, as one of 1 x 20,000 pixels."""
 
 ATTEMPTS = 10
 """How often the sides of a random part are drawn before they are given up; torchvision's number."""
@@ -108,6 +112,8 @@ class CenterCrop:
 class ResizeShorterSide:
     """Resizes the shorter side to ``size`` and the longer one in proportion, rounded down.
 
+    An image so long that the result would have more than ``MOST_PIXELS`` pixels raises a ValueError.
+
     Attributes:
       size: pixels of the shorter side.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as Pillow's.
@@ -126,6 +132,11 @@ class ResizeShorterSide:
         """Transforms one record."""
         height, width = image_of(record).shape[:2]
         longer = int(self.size * max(height, width) / min(height, width))
+        if longer * self.size > MOST_PIXELS:
+            raise ValueError(
+                f"an image of {height} x {width} would be resized to {self.size} x {longer} pixels; cut out "
+                "the part that counts"
+            )
         size = (longer, self.size) if height > width else (self.size, longer)
         return resized(record, size, interpolation=self.interpolation)
 
@@ -203,7 +214,7 @@ def check_part(name: str, scale: tuple[float, float], ratio: tuple[float, float]
 
 
 def eval_transform(preprocessing: Preprocessing) -> Compose:
-    """What published weights expect: shorter side resized, middle cut out, normalised.
+    """What published weights expect: resized, middle cut out, normalised.
 
     Equal to the transforms that torchvision publishes with its weights, on Pillow pictures.
 
@@ -212,7 +223,7 @@ def eval_transform(preprocessing: Preprocessing) -> Compose:
 
     Raises:
       ValueError: if it is of clips, not of three channels, or made in another way than all weights for single
-        images: resized to a fixed size, without antialiasing, or with channels in another order.
+        images: without antialiasing, or with channels in another order.
 
     >>> transform = eval_transform(Preprocessing(size=(224, 224), resize=256))
     >>> record = {"image": np.zeros((300, 500, 3), np.uint8), "label": np.int32(7)}
@@ -225,16 +236,22 @@ def eval_transform(preprocessing: Preprocessing) -> Compose:
             f"eval_transform: got inputs of shape {list(preprocessing.input_shape)}, expected single images "
             "[H, W, 3]"
         )
-    ours = preprocessing.antialias and preprocessing.channel_order == "rgb"
-    if isinstance(preprocessing.resize, tuple) or not ours:
+    if not preprocessing.antialias or preprocessing.channel_order != "rgb":
         raise ValueError(
-            "eval_transform: expected the shorter side resized with antialiasing, and channels in the order "
-            f"rgb, got {preprocessing}; compose the transforms for it one by one"
+            "eval_transform: expected antialiasing, and channels in the order rgb, got "
+            f"{preprocessing}; compose the transforms for it one by one"
         )
+    interpolation = preprocessing.interpolation
     red, green, blue = preprocessing.mean
     red_std, green_std, blue_std = preprocessing.std
+    resize = preprocessing.resize
+    steps: list[Transform] = []
+    if isinstance(resize, tuple):
+        steps = [Resize(resize, interpolation=interpolation)]
+    elif resize is not None:
+        steps = [ResizeShorterSide(resize, interpolation=interpolation)]
     return compose(
-        ResizeShorterSide(preprocessing.resize, interpolation=preprocessing.interpolation),
+        *steps,
         CenterCrop(preprocessing.size),
         Normalize(mean=(red, green, blue), std=(red_std, green_std, blue_std)),
     )

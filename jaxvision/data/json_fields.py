@@ -1,11 +1,12 @@
 """JSON files of annotations -> values of the kind that was expected; errors name the file and the remedy."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["checked", "entry", "read_json_object", "shown"]
+__all__ = ["checked", "entry", "flag", "read_json_object", "shown", "unique_keys"]
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "an object": (dict,),
@@ -22,15 +23,28 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not JSON, or something else than an object.
+      ValueError: if it is not JSON, an object in it has a key twice, or it is something else than an object.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the root and the layout")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}); export it anew") from error
     return checked(content, "an object", str(path))
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, for ``object_pairs_hook`` of :mod:`json`, which keeps the last value of a doubled key.
+
+    Raises:
+      ValueError: if a key comes twice.
+    """
+    owner = dict(pairs)
+    if len(owner) != len(pairs):
+        ((key, count),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shown(key)} comes {count} times in one object; keep one of them")
+    return owner
 
 
 def entry(owner: Mapping[str, Any], key: str, kind: str, where: str) -> Any:
@@ -48,6 +62,18 @@ def entry(owner: Mapping[str, Any], key: str, kind: str, where: str) -> Any:
     if key not in owner:
         raise ValueError(f"{where}: {key!r} is missing, expected {kind}; export the file anew")
     return checked(owner[key], kind, f"{where}: {key}")
+
+
+def flag(owner: Mapping[str, Any], key: str, where: str) -> bool:
+    """Whether a key that may be missing or null is true, or 1.
+
+    Raises:
+      ValueError: if it is something else than true, false, 1 and 0.
+    """
+    value = owner.get(key)
+    if value is not None and not (isinstance(value, int) and value in (0, 1)):
+        raise ValueError(f"{where}: {key}: got {shown(value)}, expected 0 or 1; export the file anew")
+    return bool(value)
 
 
 def checked(value: Any, kind: str, where: str) -> Any:

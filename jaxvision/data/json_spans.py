@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvision.data.json_fields import shown
+from jaxvision.data.json_fields import shown, unique_keys
 
 __all__ = ["JsonItem", "read_items", "scan_items"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
+_ITEM_DECODER = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 class JsonItem(NamedTuple):
@@ -46,8 +47,8 @@ def scan_items(path: Path, keys: Collection[str]) -> Iterator[JsonItem]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not JSON, holds something else than an object, or one of the lists is missing, is
-        no list or comes twice.
+      ValueError: if it is not JSON, holds something else than an object, one of the lists is missing, is no
+        list or comes twice, or an object in it has a key twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the root and the layout")
@@ -120,7 +121,7 @@ def _scan_list(text: str, position: int, key: str) -> Generator[JsonItem, None, 
     number = 0
     closed = text[position : position + 1] == "]"
     while not closed:
-        value, end = _DECODER.raw_decode(text, position)
+        value, end = _ITEM_DECODER.raw_decode(text, position)
         source = text[position:end]
         if not source.isascii():
             value = json.loads(source.encode("latin-1"))

@@ -110,8 +110,9 @@ class LabelmeFolder(SegmentationFolder):
             label = _label(shape, where)
             if label not in self._indices:
                 raise ValueError(f"{where}: label {shown(label)} is new; open the folder anew")
-            kind = shape.get("shape_type") or "polygon"  # null, or missing, in files of old versions
-            kind = checked(kind, "a text", f"{where}: shape_type")
+            kind = shape.get("shape_type")
+            # Null, or missing, in files of old versions.
+            kind = "polygon" if kind is None else checked(kind, "a text", f"{where}: shape_type")
             points = read_points(entry(shape, "points", "a list", where), size, f"{where}: points")
             if kind == "mask":
                 _lay_mask(canvas, shape, points, value=self._indices[label], where=where)

@@ -70,6 +70,12 @@ def check_interpolation(name: str, interpolation: str) -> None:
         raise ValueError(f"{name}: got interpolation {interpolation!r}, expected one of {known}")
 
 
+def check_probability(name: str, probability: float) -> None:
+    """Raises a ValueError in the name of a transform for a number that is no probability."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"{name}: got probability {probability}, expected 0..1")
+
+
 def resized(record: Record, size: Sequence[int], *, interpolation: str = "bilinear") -> dict[str, Any]:
     """Resizes to (H, W): the image as told, the mask by nearest neighbour.
 

@@ -102,25 +102,29 @@ class ReportCounts:
         )
 
 
-def report_source(source: Source) -> SourceReport:
+def report_source(source: Source, *more: Source) -> SourceReport:
     """Reads every record of a source and reports what is there, broken or not.
 
     Args:
       source: a folder reader, or any source of records with ``image`` and ``mask``.
+      more: others of the same classes, whose positions count on.
 
     Returns:
       The report. Classes are named by index where the source has no ``class_names``. A class with 0 pixels is
       worth a look.
     """
     names = getattr(source, "class_names", None) or [str(index) for index in range(VOID)]
-    counts = ReportCounts(names, broken=getattr(source, "broken", ()))
-    for index in range(len(source)):
+    sources = (source, *more)
+    left_out = [reason for part in sources for reason in getattr(part, "broken", ())]
+    counts = ReportCounts(names, broken=list(dict.fromkeys(left_out)))  # parts of one folder share theirs
+    everything = ((part, index) for part in sources for index in range(len(part)))
+    for position, (part, index) in enumerate(everything):
         try:
-            record = source[index]
+            record = part[index]
         except (ValueError, OSError) as error:
-            counts.add_broken(index, error)
+            counts.add_broken(position, error)
         else:
-            counts.add(index, record)
+            counts.add(position, record)
     return counts.report()
 
 

@@ -1,7 +1,7 @@
 """Parts of a source, with the same share of each class in every part."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Subset(LabelledRecords):
 
 
 def stratified_split(
-    labels: np.ndarray, fraction: float, *, rng: np.random.Generator
+    labels: np.ndarray, fraction: float, *, rng: np.random.Generator, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits positions in two, so that each class gives about ``fraction`` of its members to the second part.
 
@@ -53,6 +53,7 @@ def stratified_split(
       labels: integers [N].
       fraction: share of the second part, more than 0 and less than 1.
       rng: chooses the members.
+      class_names: for the message; by default the labels themselves.
 
     Returns:
       Positions of the first and of the second part, int64, ascending; together each position once.
@@ -67,7 +68,7 @@ def stratified_split(
     if not 0 < fraction < 1:
         raise ValueError(f"fraction: got {fraction}, expected more than 0 and less than 1")
     taken = []
-    for members in _members(labels, 2, "to split"):
+    for members in _members(labels, 2, "to split", class_names):
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         taken.append(rng.permutation(members)[:count])
     second = np.sort(np.concatenate(taken))
@@ -75,7 +76,7 @@ def stratified_split(
 
 
 def stratified_folds(
-    labels: np.ndarray, folds: int, *, rng: np.random.Generator
+    labels: np.ndarray, folds: int, *, rng: np.random.Generator, class_names: Sequence[str] | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Splits positions for a cross-validation: each is in the second part of exactly one fold.
 
@@ -86,6 +87,7 @@ def stratified_folds(
       labels: integers [N].
       folds: number of folds, at least 2.
       rng: chooses the members.
+      class_names: for the message; by default the labels themselves.
 
     Returns:
       For each fold the positions to train on and to validate on, int64, ascending.
@@ -100,20 +102,25 @@ def stratified_folds(
     if folds < 2:
         raise ValueError(f"folds: got {folds}, expected at least 2")
     # Dealt out like cards, class after class: no fold gets two more of a class, or of all, than another.
-    dealt = np.concatenate([rng.permutation(members) for members in _members(labels, folds, "for the folds")])
+    classes = _members(labels, folds, "for the folds", class_names)
+    dealt = np.concatenate([rng.permutation(members) for members in classes])
     fold_of = np.empty(len(labels), np.int64)
     fold_of[dealt] = np.arange(len(labels)) % folds
     return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(folds)]
 
 
-def _members(labels: np.ndarray, least: int, purpose: str) -> list[np.ndarray]:
+def _members(
+    labels: np.ndarray, least: int, purpose: str, class_names: Sequence[str] | None
+) -> list[np.ndarray]:
     """Positions of each class that occurs."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
         raise ValueError(f"labels: got {labels.dtype} {list(labels.shape)}, expected integers [N], N > 0")
     classes, counts = np.unique(labels, return_counts=True)
     few = [
-        f"class {label} has {count}" for label, count in zip(classes, counts, strict=True) if count < least
+        f"class {label if class_names is None else class_names[label]} has {count}"
+        for label, count in zip(classes, counts, strict=True)
+        if count < least
     ]
     if few:
         raise ValueError(

@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxvision.data.records import Record, Source, Transform, change, image_of, resized
+from jaxvision.data.records import (
+    Record,
+    Source,
+    Transform,
+    change,
+    check_interpolation,
+    check_probability,
+    check_size,
+    image_of,
+    resized,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -38,17 +48,24 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """Resizes: the image bilinearly with antialiasing, the mask by nearest neighbour.
+    """Resizes: the image with antialiasing, the mask by nearest neighbour.
 
     Attributes:
       size: (H, W) of the result.
+      interpolation: of the image: "bilinear", "bicubic" or "nearest", antialiased as Pillow's.
     """
 
     size: tuple[int, int]
+    _: dataclasses.KW_ONLY
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_size("Resize", self.size)
+        check_interpolation("Resize", self.interpolation)
 
     def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         """Transforms one record."""
-        return resized(record, self.size)
+        return resized(record, self.size, interpolation=self.interpolation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +78,9 @@ class RandomHorizontalFlip:
 
     _: dataclasses.KW_ONLY
     probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability("RandomHorizontalFlip", self.probability)
 
     def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         """Transforms one record."""

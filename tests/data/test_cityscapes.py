@@ -85,6 +85,10 @@ def test_a_deleted_object_is_not_drawn(tmp_path):
     content["objects"][1]["deleted"] = 1
     write_json(path, content)
     assert CityscapesFolder(tmp_path, "train")[0]["mask"][14, 6] == 0
+    content["objects"][1]["deleted"] = "false"
+    write_json(path, content)
+    with pytest.raises(ValueError, match=r"objects\[1\]: deleted: got 'false', expected 0 or 1"):
+        CityscapesFolder(tmp_path, "train")[0]
 
 
 def test_missing_folders_and_pairs(tmp_path):

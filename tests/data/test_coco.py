@@ -258,9 +258,10 @@ def test_other_broken_annotations_are_named_when_they_are_read(tmp_path):
     folder = opened(tmp_path, {"image_id": 7, "category_id": 3})
     with pytest.raises(ValueError, match=r"annotation 0 of one\.jpg: 'segmentation' is missing"):
         folder[0]
-    folder = opened(tmp_path, annotation(3, [SQUARE], iscrowd="no"))
-    with pytest.raises(ValueError, match="iscrowd: got 'no', expected an integer"):
-        folder[0]
+    for wrong, name in {"no": "'no'", "": "''"}.items():
+        folder = opened(tmp_path, annotation(3, [SQUARE], iscrowd=wrong))
+        with pytest.raises(ValueError, match=f"iscrowd: got {name}, expected 0 or 1"):
+            folder[0]
     Image.new("RGB", (24, 32)).save(tmp_path / "val2017" / "one.jpg")
     with pytest.raises(
         ValueError, match=r"val2017\.json: one\.jpg is listed as 32x24 .* but is 24x32; take the"
@@ -300,6 +301,7 @@ def test_panoptic_segments(tmp_path):
         ([5], r"segments_info of one\.png: got 5, expected an object"),
         ([{"category_id": 3}], r"segments_info of one\.png: 'id' is missing"),
         ([*SEGMENTS[:2], {"id": 5}], "'category_id' is missing"),
+        ([{"id": 5, "category_id": 3, "iscrowd": []}], "iscrowd: got a list of 0, expected 0 or 1"),
         ([*SEGMENTS[:2], {"id": 5, "category_id": 4}], "category_id 4 is not listed, expected one of 3, 90"),
         (SEGMENTS[:2] + SEGMENTS[:1], "the segment 70000 comes twice"),
         ([{"id": 0, "category_id": 3}], "the segment 0 comes twice or is 0"),

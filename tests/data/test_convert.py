@@ -58,6 +58,23 @@ def test_all_broken_files_are_listed_and_nothing_is_written(tmp_path, capsys):
     assert main([*arguments, "--skip-broken", "--overwrite"]) == 0
 
 
+def test_a_report_alone_writes_nothing(tmp_path, capsys):
+    write_labelme(tmp_path / "in", 5)
+    (tmp_path / "in" / "a0.json").write_text("{")
+    (tmp_path / "in" / "a3.jpg").write_bytes(b"broken")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["labelme", str(tmp_path / "in")]) == 0
+    printed = capsys.readouterr().out
+    assert "3 images, 3 classes" in printed
+    assert "2 of 5 records are broken" in printed
+    assert printed.count("a0.json: not a JSON file") == printed.count("a3.jpg: not a picture") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    for option in (["--skip-broken"], ["--overwrite"], ["--layout", "folder"]):
+        assert main(["labelme", str(tmp_path / "in"), *option]) == 1
+        assert f"{option[0]}: got " in (shown := capsys.readouterr().err)
+        assert "which nothing reads without --out; leave it out, or give --out FOLDER" in shown
+
+
 def test_one_part_alone_is_split(tmp_path, capsys):
     for number in range(4):
         write_cityscapes(tmp_path / "in", f"ulm_{number}_1", "val")

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jaxvision.data.json_fields import checked, entry, read_json_object, shown
+from jaxvision.data.json_fields import checked, entry, flag, read_json_object, shown
 
 
 def test_objects_in_any_unicode(tmp_path):
@@ -20,6 +20,10 @@ def test_objects_in_any_unicode(tmp_path):
         (b"\x00\xff\x00", "not a JSON file"),
         (b"[" * 100_000, "not a JSON file"),
         (b"1" * 5000, "not a JSON file"),
+        (
+            b'{"a": [{"b": 1, "c": 2, "b": 1}]}',
+            r"not a JSON file \(the key 'b' comes 2 times in one object; keep",
+        ),
         (b"[1, 2]", "got a list of 2, expected an object"),
         (b"null", "got null, expected an object"),
         (b'"text"', "got 'text', expected an object"),
@@ -52,6 +56,14 @@ def test_entries():
     for wrong in (True, float("nan"), float("-inf"), 2**60, 10**6000):
         with pytest.raises(ValueError, match="expected a finite number"):
             checked(wrong, "a finite number", "f.json")
+
+
+def test_flags():
+    owner = {"a": 1, "b": True, "c": 0, "d": False, "e": None}
+    assert [key for key in "abcdef" if flag(owner, key, "f.json")] == ["a", "b"]
+    for wrong in ("false", "", 2, 1.0, [], {}):
+        with pytest.raises(ValueError, match=r"f\.json: k: got .*, expected 0 or 1"):
+            flag({"k": wrong}, "k", "f.json")
 
 
 def test_long_values_are_cut_short():

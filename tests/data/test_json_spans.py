@@ -57,6 +57,7 @@ def test_items_and_their_places(tmp_path, first, second, rest, ascii_only, inden
         ('{"b": [1]}', "no list 'a'"),
         ("{}", "no list 'a'"),
         ('{"a": [1], "a": [2]}', "'a' comes twice"),
+        ('{"a": [{"x": 1, "x": 2}]}', "the key 'x' comes 2 times in one object"),
         ('{"a": [' + "[" * 100_000, "recursion"),
         ('{"a": [' + "1" * 5000 + "]}", "digits"),
         ('{"a": ["\x01"]}', "control character"),

@@ -192,6 +192,7 @@ def broken_at_opening():
     good = labelme("a.jpg", [shape("car", SQUARE)])
     return [
         ("not json", "not a JSON file"),
+        (json.dumps(good)[:-1] + ', "shapes": []}', r"not a JSON file \(the key 'shapes' comes 2 times"),
         ([good], "got a list of 1, expected an object"),
         ({"images": [], "annotations": []}, "'shapes' is missing"),
         (good | {"shapes": {}}, r"shapes: got an object, expected a list"),
@@ -264,6 +265,9 @@ def broken_at_reading():
         ({}, {"points": far}, r"points\[2\]: \(900, 3\) is far outside of the image of 32x24"),
         ({}, {"points": [[60, 1], [70, 1], [70, 9]]}, r"shapes\[0\]: the whole polygon lies outside"),
         ({}, {"shape_type": "spline"}, r"shapes\[0\]: shape_type 'spline', expected one of polygon"),
+        ({}, {"shape_type": ""}, r"shapes\[0\]: shape_type '', expected one of polygon"),
+        ({}, {"shape_type": 0}, r"shapes\[0\]: shape_type: got 0, expected a text"),
+        ({}, {"shape_type": []}, r"shapes\[0\]: shape_type: got a list of 0, expected a text"),
         ({}, {"shape_type": 3}, r"shapes\[0\]: shape_type: got 3, expected a text"),
         ({}, {"shape_type": "circle"}, r"shapes\[0\]: a circle of 4 point\(s\), expected 2"),
         ({}, {"shape_type": "mask"}, r"shapes\[0\]: a mask of 4 point\(s\), expected 2 corners"),

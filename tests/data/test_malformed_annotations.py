@@ -1,6 +1,7 @@
 """Whatever a file of annotations holds, a reader gives a right mask or an error that names the file."""
 
 import copy
+import functools
 import json
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from oracles.annotation_files import (
     write_panoptic,
     write_photo,
 )
+from oracles.expected_masks import cityscapes_mask, coco_mask, labelme_mask, panoptic_mask
 
 from jaxvision.data import (
     CityscapesFolder,
@@ -98,8 +100,11 @@ def damaged(draw, data):
     )
 
 
-def check(opened, *names):
-    """Opens and reads all records; errors must be of two kinds and name one of the files."""
+def check(opened, *names, wanted=None):
+    """Opens and reads all records; errors must be of two kinds and name one of the files.
+
+    What is read must be the mask that ``wanted`` makes of the source and the record.
+    """
 
     def named(text):
         assert any(name in text for name in names), text
@@ -122,6 +127,9 @@ def check(opened, *names):
             assert image.dtype == mask.dtype == np.uint8
             assert image.shape == (*mask.shape, 3)
             assert ((mask < source.num_classes) | (mask == 255)).all()
+            if wanted is not None:
+                expected, sure = wanted(source, record)
+                np.testing.assert_array_equal(np.where(sure, mask, 0), np.where(sure, expected, 0))
         report = report_source(source)
         assert len(report.readable) + len(report.broken) == len(source) + len(source.broken)
 
@@ -144,7 +152,8 @@ LABELME = labelme(
 def test_labelme(tmp_path, content):
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text(json.dumps(content))
-    check(lambda skip: LabelmeFolder(tmp_path, skip_broken=skip), "a.json")
+    wanted = functools.partial(labelme_mask, content)
+    check(lambda skip: LabelmeFolder(tmp_path, skip_broken=skip), "a.json", wanted=wanted)
 
 
 @many
@@ -153,7 +162,8 @@ def test_labelme_with_labels(tmp_path, content):
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "labels.txt").write_text("__ignore__\n_background_\nroad\ncar")
     (tmp_path / "a.json").write_text(json.dumps(content))
-    check(lambda skip: LabelmeFolder(tmp_path, skip_broken=skip, unlabelled="void"), "a.json")
+    wanted = functools.partial(labelme_mask, content, rest=255)
+    check(lambda skip: LabelmeFolder(tmp_path, skip_broken=skip, unlabelled="void"), "a.json", wanted=wanted)
 
 
 @many
@@ -194,6 +204,7 @@ def test_coco(tmp_path, content, background):
     check(
         lambda skip: CocoAnnotations(tmp_path / "val2017", path, background=background, skip_broken=skip),
         "instances_val2017.json",
+        wanted=functools.partial(coco_mask, content, background=background is not None),
     )
 
 
@@ -215,16 +226,21 @@ SEGMENTS = [{"id": number, "category_id": 3, "iscrowd": 0, "area": 192} for numb
 @given(st.data())
 def test_panoptic(tmp_path, data):
     path = write_panoptic(tmp_path, IDS, SEGMENTS)
-    path.write_text(json.dumps(data.draw(mutated(json.loads(path.read_text())))))
-    check(lambda skip: CocoPanoptic(tmp_path / "val2017", path, skip_broken=skip), "panoptic_val2017")
+    content = data.draw(mutated(json.loads(path.read_text())))
+    path.write_text(json.dumps(content))
+    wanted = functools.partial(panoptic_mask, content, IDS)
+    opened = functools.partial(CocoPanoptic, tmp_path / "val2017", path)
+    check(lambda skip: opened(skip_broken=skip), "panoptic_val2017", wanted=wanted)
 
 
 @many
 @given(st.data())
 def test_cityscapes(tmp_path, data):
     path = write_cityscapes(tmp_path)
-    path.write_text(json.dumps(data.draw(mutated(json.loads(path.read_text())))))
-    check(lambda skip: CityscapesFolder(tmp_path, "train", skip_broken=skip), path.name)
+    content = data.draw(mutated(json.loads(path.read_text())))
+    path.write_text(json.dumps(content))
+    wanted = functools.partial(cityscapes_mask, content)
+    check(lambda skip: CityscapesFolder(tmp_path, "train", skip_broken=skip), path.name, wanted=wanted)
 
 
 def png_bytes(folder: Path, array: np.ndarray) -> bytes:

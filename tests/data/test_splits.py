@@ -99,6 +99,10 @@ def test_folds_have_the_properties_of_scikit_learns(sizes, folds):
             lambda: stratified_folds(np.array([0, 0, 0, 4, 4, 9]), 3, rng=rng()),
             "class 4 has 2, class 9 has 1, expected at least 3 members of each class for the folds",
         ),
+        (
+            lambda: stratified_folds(np.array([0, 0, 0, 1]), 2, rng=rng(), class_names=("cat", "dog")),
+            "labels: class dog has 1, expected at least 2",
+        ),
         (lambda: stratified_folds(np.array([0, 0]), 1, rng=rng()), "folds: got 1, expected at least 2"),
         (lambda: stratified_split(np.array([0, 0, 3]), 0.5, rng=rng()), "class 3 has 1, expected at least 2"),
         (lambda: stratified_split(np.array([0, 0]), 1.0, rng=rng()), "fraction: got 1.0"),

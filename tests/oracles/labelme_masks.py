@@ -29,9 +29,11 @@ def shape_to_mask(size: tuple[int, int], points: list, kind: str | None) -> np.n
     return np.array(picture, bool)
 
 
-def shapes_to_label(size: tuple[int, int], shapes: list[dict], values: dict[str, int]) -> np.ndarray:
-    """int [H, W]: each shape's mask takes the value of its label, later over earlier."""
-    classes = np.zeros(size, np.int32)
+def shapes_to_label(
+    size: tuple[int, int], shapes: list[dict], values: dict[str, int], *, rest: int = 0
+) -> np.ndarray:
+    """int [H, W]: each shape's mask takes the value of its label, later over earlier, over ``rest``."""
+    classes = np.full(size, rest, np.int32)
     for shape in shapes:
         if shape["shape_type"] == "mask":
             covered = np.zeros(size, bool)
