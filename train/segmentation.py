@@ -4,7 +4,8 @@ Train a U-Net on the embedded digit scenes:
 
     python train/segmentation.py
 
-Train on a folder (labelme, voc, voc_aug, cityscapes, coco, ade20k, camvid; folder: images/ and masks/):
+Train on a folder (labelme, voc, voc_aug, cityscapes, coco, ade20k, camvid; folder: images/ and masks/), whose
+images are resized to 256 x 256 unless another height and width are given:
 
     python train/segmentation.py --data.source labelme --data.root my_labelme
     python train/segmentation.py --data.source camvid --data.root CamVid --data.size 180 240
@@ -18,6 +19,15 @@ Score a trained network again, on other data:
     python train/segmentation.py evaluate --weights runs/camvid-unet_bn-1/weights.safetensors \\
         --data.source camvid --data.root CamVid --part test
 
+Score it as benchmarks do, on masks that are not resized; so also with the options of predict:
+
+    python train/segmentation.py evaluate --weights runs/camvid-unet_bn-1/weights.safetensors --whole
+    python train/segmentation.py evaluate --weights runs/camvid-unet_bn-1/weights.safetensors --flip
+
+Train on crops of large images at their own size, and score them whole, in windows:
+
+    python train/segmentation.py --data.source cityscapes --data.root cityscapes --data.crop 512 512
+
 Write masks and overlays of your own images:
 
     python train/segmentation.py predict --weights runs/digits-unet_bn-1/weights.safetensors photos/
@@ -30,7 +40,6 @@ Large images in overlapping windows, from several scales, and their mirror image
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,11 +69,12 @@ from jaxvision.tasks.segmentation_options import checked_sources
 from jaxvision.tasks.segmentation_predict import (
     InferenceOptions,
     Segmenter,
+    compiled_scores,
     published_preparation,
-    run_preparation,
+    run_segmenter,
     segment_files,
 )
-from jaxvision.tasks.segmentation_report import ReportOptions, write_report
+from jaxvision.tasks.segmentation_report import ReportOptions, write_report, write_whole_report
 
 PROGRAM = "train/segmentation.py"
 
@@ -96,7 +106,7 @@ class ModelOptions:
 class Config:
     """A training run."""
 
-    data: SegmentationData = dataclasses.field(default_factory=lambda: SegmentationData(size=(48, 48)))
+    data: SegmentationData = dataclasses.field(default_factory=SegmentationData)
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     # Most pixels are background: cross entropy alone looks at little else for the first thousand steps.
     loss: SegmentationLossOptions = dataclasses.field(
@@ -129,7 +139,8 @@ class PredictConfig:
     out: Path = Path("predictions")
     """Folder for the results."""
     native_size: bool = False
-    """Segment images at their own size instead of the size trained at; windows always do."""
+    """Segment images whole at their own size instead of the size trained at; windows always do, and are the
+    default for a run on crops of images at their own size."""
     probabilities: bool = False
     """Also write the probabilities of all classes, as float16 in an npz file."""
     palette: Literal["digits", "camvid", "cityscapes", "voc"] | None = None
@@ -140,7 +151,7 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Scores a trained network: scores.json, classes.csv, confusion.png and worst.png."""
+    """Scores a trained network: scores.json, classes.csv, confusion.png, predictions.png and worst.png."""
 
     weights: Path
     """weights.safetensors of a run."""
@@ -150,6 +161,16 @@ class EvaluateConfig:
     """What is looked at; what is not given is as in the run."""
     part: Literal["train", "val", "test"] = "test"
     """Which part of the data."""
+    whole: bool = False
+    """Resize predictions to the images' own size, and score them against masks that are not resized, as
+    benchmarks do, on one device and without a loss; by default masks are resized as in the run's training,
+    if they were. The options below do so in any case."""
+    inference: Annotated[InferenceOptions, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=InferenceOptions
+    )
+    native_size: bool = False
+    """Segment images whole at their own size instead of the size trained at; windows always do, and are the
+    default for a run on crops of images at their own size."""
     out: Path = Path("evaluation")
     """Folder for the results."""
     devices: int | None = None
@@ -182,7 +203,7 @@ def build_network(config: Config, num_classes: int, norm_axis: str | None) -> nn
     """
     model = zoo.create(config.model.name, axis_name=norm_axis, **model_fields(config.model, num_classes))
     remedy = "train/classification.py trains networks that give one score an image"
-    score_shape(model, config.model.name, config.data.size, axes="N H W K", remedy=remedy)
+    score_shape(model, config.model.name, config.data.image_size, axes="N H W K", remedy=remedy)
     return model
 
 
@@ -218,13 +239,13 @@ def train(config: Config, resumed: Path | None) -> int:
         model,
         loss.build(num_classes),
         num_classes=num_classes,
-        image_size=config.data.size,
+        image_size=config.data.image_size,
         frozen=config.optimizer.freeze,
         aux_weight=loss.auxiliary,
     )
     variables, expected = initial_variables(config.model, num_classes, task, resumed, seed=config.run.seed)
     config = dataclasses.replace(config, data=config.data.resolved(expected), loss=loss)
-    layers = layer_order(model, config.data.size) if config.optimizer.layer_decay is not None else ()
+    layers = layer_order(model, config.data.image_size) if config.optimizer.layer_decay is not None else ()
     trainer = Trainer(
         task,
         placement,
@@ -236,7 +257,8 @@ def train(config: Config, resumed: Path | None) -> int:
     )
     batches = config.data.batches(train_source, seed=config.run.seed)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.name}", resumed)
-    print(f"{folder}: {config.model.name} on {len(train_source)} images, {placement.num_devices} device(s)")
+    where = f"{len(train_source)} images {config.data.size_in_words}, {placement.num_devices} device(s)"
+    print(f"{folder}: {config.model.name} on {where}")
     progress = trainer.fit(
         batches, folder, resumed=resumed is not None, validation=val_source, variables=variables
     )
@@ -266,9 +288,20 @@ def report(
     placement: training.Placement,
     *,
     part: str,
+    segmenter: Segmenter | None = None,
 ) -> None:
-    """Evaluates on a part of the data and writes scores, tables and pictures into a folder."""
-    loss, data, options = config.loss.build(source.num_classes), config.data, config.report
+    """Evaluates on a part of the data and writes scores, tables and pictures into a folder.
+
+    With a segmenter, and where images keep their size, on masks as they are.
+    """
+    data, options = config.data, config.report
+    if segmenter is None and data.resize is None:
+        inference = InferenceOptions(batch_size=data.batch_size)
+        segmenter = run_segmenter(model, variables, data, inference)
+    if segmenter is not None:
+        write_whole_report(folder, segmenter.labels, source, data=data, options=options, part=part)
+        return
+    loss = config.loss.build(source.num_classes)
     write_report(folder, model, loss, variables, source, placement, data=data, options=options, part=part)
 
 
@@ -296,22 +329,26 @@ def evaluate(arguments: Sequence[str]) -> int:
     config = dataclasses.replace(trained, data=options.data, report=options.report)
     model = zoo.create(config.model.name, **model_fields(config.model, source.num_classes))
     variables = weights.read_variables(options.weights)
-    report(config, options.out, model, variables, source, placement, part=part)
+    segmenter = None
+    if options.whole or options.native_size or options.inference != InferenceOptions():
+        native, inference = options.native_size, options.inference
+        segmenter = run_segmenter(model, variables, config.data, inference, native_size=native)
+    report(config, options.out, model, variables, source, placement, part=part, segmenter=segmenter)
     return 0
 
 
 def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], np.ndarray]:
     """The network that the weights are of, the names of its classes, and their colours."""
-    native = config.native_size or config.inference.window is not None
     palette = palette_of("voc" if config.palette is None else config.palette)
     if config.model.name is None:
+        config.model.check_left_out()
         path = Path(config.weights)
         trained, metadata = read_run_metadata(path, Config)
         names = tuple(metadata["class_names"])
         model = zoo.create(trained.model.name, **model_fields(trained.model, len(names)))
         variables, data = weights.read_variables(path), trained.data
-        prepare = run_preparation(data.normalize(), None if native else data.size)
         palette = data.palette() if config.palette is None else palette
+        segmenter = run_segmenter(model, variables, data, config.inference, native_size=config.native_size)
     else:
         name, fields = config.model.name, zoo.read_overrides(config.model.name, config.model.set)
         loaded = zoo.load(name, weights=config.weights, num_classes=config.model.num_classes, **fields)
@@ -321,10 +358,10 @@ def open_segmenter(config: PredictConfig) -> tuple[Segmenter, tuple[str, ...], n
         size = loaded.preprocessing.size
         *_, count = score_shape(model, name, size, axes="N H W K", remedy=remedy, variables=variables)
         names = names_of_classes(count, config.model.class_names, [VOC_CLASSES])
+        native = config.native_size or config.inference.window is not None
         prepare = published_preparation(loaded.preprocessing, native_size=native)
-    score = functools.partial(jax.jit(functools.partial(model.apply, train=False)), jax.device_put(variables))
-    one_size = config.model.name is None and not native
-    return Segmenter(score, prepare, config.inference, one_size=one_size), names, palette
+        segmenter = Segmenter(compiled_scores(model, variables), prepare, config.inference)
+    return segmenter, names, palette
 
 
 def predict(config: PredictConfig) -> int:

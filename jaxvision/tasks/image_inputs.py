@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +47,25 @@ def output_names(images: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         yield path, name if names[name] == 1 else f"{name}_{names[name]}"
 
 
-def read_or_name(path: Path) -> np.ndarray | None:
-    """Reads an image; of one that cannot be read, a line on standard error says why.
+def read_or_name(
+    path: Path, *, prepare: Callable[[np.ndarray], np.ndarray] = lambda image: image
+) -> np.ndarray | None:
+    """Reads an image; of one that cannot be read, or prepared, a line on standard error says why.
+
+    Args:
+      path: of the image.
+      prepare: what is done to it, uint8 [H, W, 3].
 
     Returns:
-      uint8 [H, W, 3], or None.
+      What ``prepare`` returns, by default the image; or None.
     """
     try:
-        return read_image(path)
+        image = read_image(path)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return None
+    try:
+        return prepare(image)
+    except ValueError as error:
+        print(f"error: {path}: {error}", file=sys.stderr)
         return None

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxvision.core import write_atomically
-from jaxvision.pictures import plot_curves
+from jaxvision.pictures import plot_curves, plot_rate_range
+from jaxvision.training import RateRange
 
 
 def write_scores(path: Path, scores: Mapping[str, Any]) -> None:
@@ -32,6 +33,17 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         writer.writerow({name: _csv_field(value) for name, value in row.items()})
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def write_rate_range(folder: Path, found: RateRange) -> Path:
+    """Writes a learning-rate range test as ``lr_range.csv`` and ``lr_range.png``, whose path it returns."""
+    columns = zip(found.rates, found.losses, found.smoothed, strict=True)
+    write_table(
+        folder / "lr_range.csv", [{"rate": f"{r:.6g}", "loss": x, "smoothed": s} for r, x, s in columns]
+    )
+    return plot_rate_range(
+        folder / "lr_range.png", found.rates, found.losses, found.smoothed, suggestion=found.suggestion
+    )
 
 
 def print_table(

@@ -98,12 +98,15 @@ def segmentation_scores(counts: Mapping[str, Any]) -> dict[str, float]:
     """Scores of the summed counts of :func:`segmentation_task`.
 
     Returns:
-      ``loss``, ``mean_iou``, ``pixel_accuracy``, ``mean_pixel_accuracy``, ``frequency_weighted_iou``.
+      ``mean_iou``, ``pixel_accuracy``, ``mean_pixel_accuracy``, ``frequency_weighted_iou``, and ``loss`` if
+      that is among the counts.
     """
     matrix = counts["confusion"]
-    losses = [term.total / max(term.weight, 1e-9) for term in counts["loss"].values()]
-    return {
-        "loss": float(np.sum(losses)),
+    scores = {}
+    if "loss" in counts:
+        losses = [term.total / max(term.weight, 1e-9) for term in counts["loss"].values()]
+        scores["loss"] = float(np.sum(losses))
+    return scores | {
         "mean_iou": float(mean_iou(matrix)),
         "pixel_accuracy": float(pixel_accuracy(matrix)),
         "mean_pixel_accuracy": float(mean_pixel_accuracy(matrix)),

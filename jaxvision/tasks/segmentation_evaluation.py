@@ -1,8 +1,9 @@
 """The last look at a segmentation network: scores of a data set, its outlines, its worst images."""
 
+import functools
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -102,7 +103,7 @@ def evaluate_images(
     *,
     worst: int,
 ) -> SegmentationEvaluation:
-    """Runs over a data set once; memory holds a batch, the counts, and the positions of the worst images.
+    """Runs over a data set once; memory holds a batch, the counts, and a number of each image.
 
     Args:
       count: of :func:`make_image_counts`, compiled by the placement.
@@ -114,17 +115,12 @@ def evaluate_images(
     Raises:
       ValueError: if there are no batches.
     """
-    kept: list[tuple[float, int]] = []  # a heap of (-IoU, -position): its first is the best of the worst
+    found: list[tuple[float, int]] = []
     pending: list[tuple[Any, Any]] = []  # looked at one batch late, so that the device never waits
 
     def remember(index: Any, image_iou: Any) -> None:
-        found = placement.unshard({"index": index, "image_iou": image_iou})
-        for position, score in zip(found["index"].tolist(), found["image_iou"].tolist(), strict=True):
-            if position < 0 or math.isnan(score):
-                continue
-            heapq.heappush(kept, (-score, -position))
-            if len(kept) > worst:
-                heapq.heappop(kept)
+        known = placement.unshard({"index": index, "image_iou": image_iou})
+        found.extend(zip(known["image_iou"].tolist(), known["index"].tolist(), strict=True))
 
     def counted(variables: Variables, batch: Batch) -> Any:
         placed = placement.shard(batch)
@@ -137,8 +133,72 @@ def evaluate_images(
 
     scores, counts = evaluate(counted, _scores, variables, batches, placement)
     remember(*pending.pop())
-    order = sorted((-score, -position) for score, position in kept)
-    return SegmentationEvaluation(scores, counts["confusion"], counts.get("boundary"), order)
+    return SegmentationEvaluation(
+        scores, counts["confusion"], counts.get("boundary"), _worst_images(found, worst)
+    )
+
+
+def evaluate_whole_images(
+    segment: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]],
+    source: Any,
+    *,
+    boundary_ratio: float | None,
+    batch_size: int,
+    worst: int,
+) -> SegmentationEvaluation:
+    """Scores labels of images at their own size against masks that nothing was done to.
+
+    The counts are compiled once for each size of image.
+
+    Args:
+      segment: images uint8 ``[H, W, 3]`` of any sizes -> the labels of each, integer ``[H, W]``.
+      source: records with ``image`` and ``mask``, with ``num_classes``.
+      boundary_ratio: width of outlines as a share of the diagonal, or None not to look at them.
+      batch_size: images at once.
+      worst: how many images to remember; 0 for none.
+
+    Returns:
+      As :func:`evaluate_images`, but without a loss: there are labels, no logits.
+
+    Raises:
+      ValueError: if the source is empty.
+    """
+    if len(source) == 0:
+        raise ValueError("there are no images to evaluate")
+    totals: dict[str, np.ndarray] = {}
+    found: list[tuple[float, int]] = []
+    for start in range(0, len(source), batch_size):
+        records = [source[position] for position in range(start, min(start + batch_size, len(source)))]
+        labels = segment([record["image"] for record in records])
+        for position, (record, predictions) in enumerate(zip(records, labels, strict=True), start):
+            counts, image_iou = _count_image(
+                record["mask"], predictions, num_classes=source.num_classes, boundary_ratio=boundary_ratio
+            )
+            for name, matrix in counts.items():
+                totals[name] = totals.get(name, 0) + np.asarray(matrix, np.int64)
+            found.append((float(image_iou), position))
+    boundary = totals.get("boundary")
+    return SegmentationEvaluation(_scores(totals), totals["confusion"], boundary, _worst_images(found, worst))
+
+
+@functools.partial(jax.jit, static_argnames=("num_classes", "boundary_ratio"))
+def _count_image(
+    labels: jax.Array, predictions: jax.Array, *, num_classes: int, boundary_ratio: float | None
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """The counts of one image, and its IoU."""
+    matrix = confusion_matrix(labels, predictions, num_classes, ignore_index=VOID)
+    counts = {"confusion": matrix}
+    if boundary_ratio is not None:
+        counts["boundary"] = boundary_counts(
+            labels, predictions, num_classes, dilation_ratio=boundary_ratio, ignore_index=VOID
+        )
+    return counts, present_iou(matrix)
+
+
+def _worst_images(found: Iterable[tuple[float, int]], count: int) -> list[tuple[float, int]]:
+    """Those of the lowest IoU; what is no image (position -1), or has nothing that is counted, is none."""
+    scored = ((score, position) for score, position in found if position >= 0 and not math.isnan(score))
+    return heapq.nsmallest(count, scored)
 
 
 def _scores(counts: dict[str, Any]) -> dict[str, float]:

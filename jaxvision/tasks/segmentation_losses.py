@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -319,12 +319,7 @@ class SegmentationLossOptions:
             )
         if weights is None:
             return None
-        if len(weights) != num_classes:
-            raise ValueError(f"--loss.class-weights: got {len(weights)} weights for {num_classes} classes")
-        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-            raise ValueError(
-                f"--loss.class-weights: got {list(weights)}, expected numbers >= 0, and one above 0"
-            )
+        check_class_weights(weights, num_classes)
         return jnp.array(weights)
 
 
@@ -353,3 +348,11 @@ def resolve_class_weights(
     if absent := [name for name, weight in found.items() if weight == 0]:
         print(f"no pixel of {name_some(absent)} was counted: their weight is 0")
     return resolved
+
+
+def check_class_weights(weights: Sequence[float], num_classes: int) -> None:
+    """Raises a ValueError unless there is one weight a class, none below 0, and one above."""
+    if len(weights) != num_classes:
+        raise ValueError(f"--loss.class-weights: got {len(weights)} weights for {num_classes} classes")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise ValueError(f"--loss.class-weights: got {list(weights)}, expected numbers >= 0, and one above 0")

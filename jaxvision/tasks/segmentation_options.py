@@ -10,6 +10,7 @@ import numpy as np
 from jaxvision.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    CenterCrop,
     CheckedMasks,
     CocoKind,
     ColourJitter,
@@ -34,9 +35,12 @@ from jaxvision.data import (
     train_batches,
     without_broken,
 )
+from jaxvision.data.records import Transform
 from jaxvision.tasks.device_images import prepare_on_device, split_transform
 from jaxvision.training import Task, process_share
 from jaxvision.weights import Preprocessing
+
+_DIGITS_SIZE, _SIZE = (48, 48), (256, 256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +75,12 @@ class SegmentationData:
     skip_broken: bool = False
     """Read all images once before the training, and leave out and list the broken ones, instead of stopping
     at the first of them."""
-    size: tuple[int, int] = (64, 64)
-    """Height and width that images are resized to."""
+    size: tuple[int, int] | None = None
+    """Height and width that images are resized to; by default 256 256, for digits 48 48, and their own size
+    beside --data.crop."""
+    crop: tuple[int, int] | None = None
+    """Train on random parts of this height and width. Of images that are not resized, validation looks at
+    the middle, and the last evaluation at the whole, in windows."""
     batch_size: int = 8
     """Images a step, over all devices."""
     train_scenes: int = 20_000
@@ -84,7 +92,7 @@ class SegmentationData:
     digit_height: tuple[float, float] = (0.35, 0.6)
     """Least and greatest height of a digit, as a share of the scene's shorter side."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Training images are scaled by a factor between these, then cropped to the size."""
+    """Training images are scaled by a factor between these, then cropped, to the size if to nothing else."""
     flip: float | None = None
     """Probability of a horizontal flip; by default 0.5, and 0 for digits, which would be other signs."""
     jitter: float = 0.2
@@ -98,6 +106,38 @@ class SegmentationData:
     on_device: bool = False
     """Send training images to the device as bytes, a quarter of the traffic, and normalise them there;
     flips and changes of colour that come last are done there too, with other draws than on the host."""
+
+    def __post_init__(self) -> None:
+        if self.crop is None or self.resize is None:
+            return
+        largest = [self.scale[1] * side for side in self.resize]
+        if any(side > most for side, most in zip(self.crop, largest, strict=True)):
+            raise ValueError(
+                f"--data.crop: got {self.crop}, but images are resized to {self.resize}, and scaled by at "
+                f"most {self.scale[1]:g}; crop less, or give a larger --data.size"
+            )
+
+    @property
+    def resize(self) -> tuple[int, int] | None:
+        """(H, W) that images are resized to; None for crops of images at their own size."""
+        if self.size is not None or self.source == "digits":
+            return self.size or _DIGITS_SIZE
+        return _SIZE if self.crop is None else None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) that the network is trained at."""
+        size = self.crop or self.resize
+        assert size is not None
+        return size
+
+    @property
+    def size_in_words(self) -> str:
+        """What becomes of the size of images, in words."""
+        words = [] if self.resize is None else ["resized to {} x {} (--data.size)".format(*self.resize)]
+        if self.crop is not None:
+            words.append("in crops of {} x {} (--data.crop)".format(*self.crop))
+        return ", ".join(words)
 
     def open_sources(self) -> tuple[Any, Any, Any]:
         """The sources to train, to validate and to test on.
@@ -143,7 +183,7 @@ class SegmentationData:
         least, greatest = self.digits_per_scene
         return DigitScenes(
             split,
-            size=self.size,
+            size=self.size or _DIGITS_SIZE,
             num_scenes=self.train_scenes if split == "train" else self.eval_scenes,
             min_digits=least,
             max_digits=greatest,
@@ -151,7 +191,7 @@ class SegmentationData:
         )
 
     def resolved(self, expected: Preprocessing) -> "SegmentationData":
-        """The options with the mean and the deviation that the network's weights expect, where none is given.
+        """The options with nothing left open: the size, the mean and the deviation that the weights expect.
 
         Args:
           expected: by the network's weights.
@@ -166,12 +206,16 @@ class SegmentationData:
             )
         red, green, blue = self.mean or expected.mean
         red_std, green_std, blue_std = self.std or expected.std
-        return dataclasses.replace(self, mean=(red, green, blue), std=(red_std, green_std, blue_std))
+        return dataclasses.replace(
+            self, size=self.resize, mean=(red, green, blue), std=(red_std, green_std, blue_std)
+        )
 
     def preprocessing(self) -> Preprocessing:
         """How the network expects images, for the file of its weights."""
         normalize = self.normalize()
-        return Preprocessing(self.size, min(self.size), normalize.mean, normalize.std)
+        if self.resize is None:
+            return Preprocessing(self.image_size, None, normalize.mean, normalize.std)
+        return Preprocessing(self.resize, min(self.resize), normalize.mean, normalize.std)
 
     def normalize(self) -> Normalize:
         """The normalisation of the images."""
@@ -179,9 +223,11 @@ class SegmentationData:
 
     def train_transform(self) -> Compose:
         """Resizes, scales, crops, flips, changes colours, normalises."""
-        steps: list[Any] = [Resize(self.size)]
+        steps: list[Any] = [] if self.resize is None else [Resize(self.resize)]
         if self.scale != (1.0, 1.0):
-            steps += [RandomScale(least=self.scale[0], greatest=self.scale[1]), RandomCrop(self.size)]
+            steps.append(RandomScale(least=self.scale[0], greatest=self.scale[1]))
+        if self.crop is not None or self.scale != (1.0, 1.0):
+            steps.append(RandomCrop(self.image_size))
         flip = (0.0 if self.source == "digits" else 0.5) if self.flip is None else self.flip
         if flip > 0:
             steps.append(RandomHorizontalFlip(probability=flip))
@@ -190,8 +236,15 @@ class SegmentationData:
         return compose(*steps, self.normalize())
 
     def eval_transform(self) -> Compose:
-        """Resizes and normalises."""
-        return compose(Resize(self.size), self.normalize())
+        """Resizes, or cuts out the middle of what is not resized, and normalises."""
+        return compose(self.fit(), self.normalize())
+
+    def fit(self) -> Transform:
+        """Brings an image that is looked at whole to a size that all of a batch have."""
+        if self.resize is not None:
+            return Resize(self.resize)
+        # The border of a small image is that of the training.
+        return CenterCrop(self.image_size, fill=RandomCrop.fill)
 
     def batches(self, source: Any, *, seed: int) -> TrainBatches:
         """Shuffled, varied batches without end, whose position can be saved; of each, this process's part."""
@@ -230,12 +283,12 @@ def checked_sources(data: SegmentationData) -> tuple[CheckedMasks, CheckedMasks,
 
     Raises:
       FileNotFoundError: as :meth:`SegmentationData.open_sources`.
-      ValueError: so as well, or if the training masks hold no class but the first.
+      ValueError: so as well, or if the training masks hold nothing but index 0 and 255.
     """
     sources = data.open_sources()
     train, val, test = map(CheckedMasks, sources)
-    if data.source != "digits":
-        check_foreground(train)
+    if data.source != "digits" and not check_foreground(train):
+        print(f"nothing but {train.class_names[0]!r} in the training masks looked at: is another class rare?")
     return train, val, test, "val" if sources[2] is sources[1] else "test"
 
 

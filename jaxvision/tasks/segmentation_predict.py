@@ -1,13 +1,16 @@
 """Segments images with a trained network, of any size, whole or in windows, from one view or several."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
+import jax
 import numpy as np
 
-from jaxvision.core import write_atomically
+from jaxvision.core import refuse_unread, write_atomically
 from jaxvision.data import Normalize, Resize, ResizeShorterSide
 from jaxvision.pictures import contact_sheet, overlay, write_palette_png, write_png
 from jaxvision.segmentation import (
@@ -21,7 +24,14 @@ from jaxvision.segmentation.any_size import SIDES
 from jaxvision.segmentation.sliding_windows import Blend, Score
 from jaxvision.segmentation.views import best_labels, label_pixels
 from jaxvision.tasks.image_inputs import output_names, read_or_name
+from jaxvision.tasks.segmentation_options import SegmentationData
 from jaxvision.weights import Preprocessing
+
+_READ_WITH: Mapping[str, tuple[str, ...]] = {
+    "window": ("overlap", "margin", "blend"),
+    "refine": ("refine_radius", "refine_epsilon"),
+}
+"""Fields of :class:`InferenceOptions` that are read only where another one is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +64,10 @@ class InferenceOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"--batch-size: got {self.batch_size}, expected 1 or more")
+        for switch, names in _READ_WITH.items():
+            if not getattr(self, switch):
+                why, remedy = f"nothing reads without --{switch}", f"give --{switch}"
+                refuse_unread(self, names, why=why, remedy=remedy)
 
 
 class Segmenter:
@@ -170,6 +184,37 @@ def run_preparation(normalize: Normalize, size: tuple[int, int] | None) -> Calla
         return normalize(record, rng)["image"]
 
     return prepare
+
+
+def compiled_scores(model: nn.Module, variables: Any) -> Score:
+    """A network under ``jit``: images ``[N, H, W, 3]`` -> logits ``[N, H, W, K]``."""
+    return functools.partial(jax.jit(functools.partial(model.apply, train=False)), jax.device_put(variables))
+
+
+def run_segmenter(
+    model: nn.Module,
+    variables: Any,
+    data: SegmentationData,
+    options: InferenceOptions,
+    *,
+    native_size: bool = False,
+) -> Segmenter:
+    """The network of a run, with images prepared as in its training.
+
+    A network that was trained on crops of images at their own size sees windows of the size of a crop.
+
+    Args:
+      model: gives logits ``[N, H, W, K]``.
+      variables: on the host.
+      data: of the run.
+      options: how images are scored.
+      native_size: whether images are scored whole, at their own size; in windows they always have it.
+    """
+    if data.resize is None and options.window is None and not native_size:
+        options = dataclasses.replace(options, window=data.crop)
+    size = None if native_size or options.window is not None else data.resize
+    prepare = run_preparation(data.normalize(), size)
+    return Segmenter(compiled_scores(model, variables), prepare, options, one_size=size is not None)
 
 
 def published_preparation(

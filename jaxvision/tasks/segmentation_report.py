@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.data import Resize
 from jaxvision.pictures import confusion_picture, contact_sheet, overlay, write_png
 from jaxvision.tasks.report_files import print_table, write_scores, write_table
 from jaxvision.tasks.segmentation import class_scores
 from jaxvision.tasks.segmentation_evaluation import (
     SegmentationEvaluation,
     evaluate_images,
+    evaluate_whole_images,
     make_image_counts,
 )
 from jaxvision.tasks.segmentation_losses import SegmentationLoss
@@ -58,6 +58,11 @@ class ReportOptions:
         if self.worst < 0:
             raise ValueError(f"--report.worst: expected 0 or more, got {self.worst}")
 
+    @property
+    def outline_ratio(self) -> float | None:
+        """The width of outlines, None where they are not scored."""
+        return self.boundary_ratio if self.boundary_iou else None
+
 
 def write_report(
     folder: Path,
@@ -95,13 +100,45 @@ def write_report(
         return jnp.argmax(logits, axis=-1)
 
     segment = functools.partial(predict, jax.device_put(variables))
-    names = source.class_names
-    write_evaluation(folder, evaluation, source, segment, data=data, class_names=names, part=part)
-    # Spread over the source: neighbouring images are often frames of one video.
-    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round()
-    examples = list(segmented_examples(segment, source, chosen, data=data))
-    write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=data.palette())
-    print(f"scores, tables and pictures are in {folder}")
+    show = functools.partial(segmented_examples, segment, source, data=data)
+    write_evaluation(folder, evaluation, source, show, palette=data.palette(), part=part)
+
+
+def write_whole_report(
+    folder: Path,
+    segment: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]],
+    source: Any,
+    *,
+    data: SegmentationData,
+    options: ReportOptions,
+    part: str,
+) -> None:
+    """As :func:`write_report`, of images at their own size, on one device of the first process.
+
+    Args:
+      folder: of the files.
+      segment: such as :meth:`jaxvision.tasks.segmentation_predict.Segmenter.labels`.
+      source: records with ``image`` and ``mask``, with ``num_classes`` and ``class_names``.
+      data: of the batches and the colours.
+      options: what is looked at.
+      part: of the data set, for the title.
+    """
+    if not is_first_process():
+        return
+    evaluation = evaluate_whole_images(
+        segment,
+        source,
+        boundary_ratio=options.outline_ratio,
+        batch_size=data.batch_size,
+        worst=options.worst,
+    )
+
+    def show(positions: Iterable[int]) -> Iterator[Example]:
+        for position in positions:
+            record = source[position]
+            yield record["image"], record["mask"], segment([record["image"]])[0]
+
+    write_evaluation(folder, evaluation, source, show, palette=data.palette(), part=part)
 
 
 def evaluate_source(
@@ -129,7 +166,7 @@ def evaluate_source(
         model,
         loss,
         num_classes=source.num_classes,
-        boundary_ratio=options.boundary_ratio if options.boundary_iou else None,
+        boundary_ratio=options.outline_ratio,
         axis_name=placement.axis_name,
     )
     return evaluate_images(
@@ -145,43 +182,42 @@ def write_evaluation(
     folder: Path,
     evaluation: SegmentationEvaluation,
     source: Any,
-    segment: Callable[[jax.Array], jax.Array],
+    show: Callable[[Iterable[int]], Iterable[Example]],
     *,
-    data: SegmentationData,
-    class_names: Sequence[str],
+    palette: np.ndarray,
     part: str,
 ) -> None:
-    """Writes ``scores.json``, ``classes.csv``, ``confusion.png`` and ``worst.png``, and prints the table.
+    """Writes ``scores.json``, ``classes.csv`` and three pictures, and prints the table.
 
     Args:
       folder: of the files.
       evaluation: of the source.
-      source: records with ``image`` and ``mask``.
-      segment: compiled, ``[1, H, W, 3]`` float32 -> ``[1, H, W]`` labels.
-      data: how images are prepared.
-      class_names: by index.
+      source: records with ``image`` and ``mask``, with ``class_names``.
+      show: positions in the source -> what the network makes of these images.
+      palette: uint8 [256, 3].
       part: of the data set, for the title.
     """
-    names = tuple(class_names)
+    names = tuple(source.class_names)
     rows = class_scores(evaluation.confusion, names, boundary=evaluation.boundary)
     write_table(folder / "classes.csv", rows)
     write_scores(folder / "scores.json", evaluation.scores)
     confusion_picture(evaluation.confusion, folder / "confusion.png", class_names=names, in_percent=True)
     if evaluation.worst:
-        positions = [position for _, position in evaluation.worst]
+        worst = list(show([position for _, position in evaluation.worst]))
         captions = [
             f"{source[position].get('name', f'image {position}')}: mean IoU {score:.3f} of the classes in it"
             for score, position in evaluation.worst
         ]
         write_contact_sheet(
-            folder / "worst.png",
-            list(segmented_examples(segment, source, positions, data=data)),
-            class_names=names,
-            palette=data.palette(),
-            captions=captions,
+            folder / "worst.png", worst, class_names=names, palette=palette, captions=captions
         )
+    # Spread over the source: neighbouring images are often frames of one video.
+    chosen = np.linspace(0, len(source) - 1, min(6, len(source))).round().astype(int).tolist()
+    examples = list(show(chosen))
+    write_contact_sheet(folder / "predictions.png", examples, class_names=names, palette=palette)
     headings = {name: heading for name, heading in HEADINGS.items() if name in rows[0]}
     print_table(f"{folder}: {len(source)} {part} images", rows, evaluation.scores, headings=headings)
+    print(f"scores, tables and pictures are in {folder}")
 
 
 def segmented_examples(
@@ -191,11 +227,18 @@ def segmented_examples(
     *,
     data: SegmentationData,
 ) -> Iterator[Example]:
-    """Images of a source at the network's size, with their truth and what the network makes of them."""
+    """Images of a source at the network's size, with their truth and what the network makes of them.
+
+    Args:
+      segment: compiled, ``[1, H, W, 3]`` float32 -> ``[1, H, W]`` labels.
+      source: records with ``image`` and ``mask``.
+      positions: of the images.
+      data: how images are prepared.
+    """
     rng = np.random.default_rng(0)  # neither transform draws from it
-    resize, normalize = Resize(data.size), data.normalize()
+    fit, normalize = data.fit(), data.normalize()
     for position in positions:
-        record = resize(source[int(position)], rng)
+        record = fit(source[position], rng)
         labels = np.asarray(segment(normalize(record, rng)["image"][None]))[0]
         yield record["image"], record["mask"], labels
 

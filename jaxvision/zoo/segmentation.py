@@ -26,6 +26,7 @@ from jaxvision.weights import (
     smp_unetplusplus_rules,
 )
 from jaxvision.zoo.entry import Entry, build_classifier, synchronised
+from jaxvision.zoo.residual import RESNETS
 
 _FCN_PAPER = "Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation"
 _UNET_PAPER = (
@@ -91,14 +92,10 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "deconvnet": _on_backbone(DeconvNet, _DECONVNET_PAPER, vgg, "vgg16_bn"),
         "unet": Entry(_unet, None, _UNET_PAPER),
         "unet_bn": Entry(functools.partial(_unet, use_norm=True), None, _UNET_PAPER),
-        "unet_resnet18": _unet_entry(resnet, "resnet18", smp_unet_rules),
-        "unet_resnet34": _unet_entry(resnet, "resnet34", smp_unet_rules),
-        "unet_resnet50": _unet_entry(resnet, "resnet50", smp_unet_rules),
+        **{f"unet_{body}": _unet_entry(resnet, body, smp_unet_rules) for body in RESNETS},
         "unet_mobilenet_v2": _unet_entry(mobilenet_v2, "mobilenet_v2"),
         "unet_efficientnet_b0": _unet_entry(efficientnet, "efficientnet_b0"),
-        "linknet_resnet18": _linknet_entry("resnet18"),
-        "linknet_resnet34": _linknet_entry("resnet34"),
-        "unetplusplus_resnet18": _unetplusplus_entry("resnet18"),
-        "unetplusplus_resnet34": _unetplusplus_entry("resnet34"),
+        **{f"linknet_{body}": _linknet_entry(body) for body in RESNETS},
+        **{f"unetplusplus_{body}": _unetplusplus_entry(body) for body in RESNETS},
     }
 )

@@ -26,6 +26,7 @@ from jaxvision.weights import (
 )
 from jaxvision.zoo.entry import Entry, build_classifier
 from jaxvision.zoo.mobile import block_parts
+from jaxvision.zoo.residual import RESNETS
 
 _FCN_PAPER = "Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation"
 _V3_PAPER = (
@@ -132,8 +133,12 @@ def _fpn(variant: str) -> Entry:
     return Entry(builder, smp_fpn_rules, _FPN_PAPER, classifier=variant)
 
 
-# The two stages of ResNet-34 up to stride 8.
-_SMP_PSP_BODY = {"blocks": (3, 4), "features": (64, 128)}
+def _smp_pspnet(variant: str, blocks: tuple[int, int]) -> Entry:
+    body = {"blocks": blocks, "features": (64, 128)}  # the stages up to stride 8
+    builder = _builder(PSPNet, resnet, variant, body=body, **_SMP_PSP)
+    return Entry(builder, smp_pspnet_rules, _PSP_PAPER, ignore=SMP_UNUSED_STAGES, classifier=variant)
+
+
 _MOBILE_DEEPLAB = _builder(DeepLabV3, mobilenet_v3, "mobilenet_v3_large", body=_DENSE_MOBILE, aux_level="c3")
 _MOBILE_LRASPP = _builder(LRASPP, mobilenet_v3, "mobilenet_v3_large", body=_DENSE_MOBILE)
 
@@ -141,9 +146,8 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
     {
         "fcn_resnet50": _fcn("resnet50"),
         "fcn_resnet101": _fcn("resnet101"),
-        "deeplabv3_resnet34": _smp_deeplabv3("resnet34"),
-        "deeplabv3_resnet50": _deeplabv3("resnet50"),
-        "deeplabv3_resnet101": _deeplabv3("resnet101"),
+        **{f"deeplabv3_{body}": _smp_deeplabv3(body) for body in RESNETS[:2]},
+        **{f"deeplabv3_{body}": _deeplabv3(body) for body in RESNETS[2:]},
         "deeplabv3_mobilenet_v3_large": Entry(
             _MOBILE_DEEPLAB,
             functools.partial(_v3_rules, deeplabv3_mobilenet_v3_rules),
@@ -159,9 +163,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             _IMAGES,
             classifier="mobilenet_v3_large",
         ),
-        "deeplabv3plus_resnet34": _deeplabv3plus("resnet34"),
-        "deeplabv3plus_resnet50": _deeplabv3plus("resnet50"),
-        "deeplabv3plus_resnet101": _deeplabv3plus("resnet101"),
+        **{f"deeplabv3plus_{body}": _deeplabv3plus(body) for body in RESNETS},
         "deeplabv3plus_mobilenet_v2": _deeplabv3plus_mobile(),
         "deeplabv3plus_xception65": Entry(
             _builder(DeepLabV3Plus, aligned_xception, "xception65", body={"output_stride": 16}),
@@ -169,16 +171,9 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             _V3PLUS_PAPER,
             classifier="xception65",
         ),
-        "pspnet_resnet34": Entry(
-            _builder(PSPNet, resnet, "resnet34", body=_SMP_PSP_BODY, **_SMP_PSP),
-            smp_pspnet_rules,
-            _PSP_PAPER,
-            ignore=SMP_UNUSED_STAGES,
-            classifier="resnet34",
-        ),
-        "pspnet_resnet50": _pspnet("resnet50"),
-        "pspnet_resnet101": _pspnet("resnet101"),
-        "fpn_resnet34": _fpn("resnet34"),
-        "fpn_resnet50": _fpn("resnet50"),
+        "pspnet_resnet18": _smp_pspnet("resnet18", (2, 2)),
+        "pspnet_resnet34": _smp_pspnet("resnet34", (3, 4)),
+        **{f"pspnet_{body}": _pspnet(body) for body in RESNETS[2:]},
+        **{f"fpn_{body}": _fpn(body) for body in RESNETS},
     }
 )

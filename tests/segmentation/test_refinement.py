@@ -1,4 +1,4 @@
-"""The guided filter against its equations; OpenCV is optional, its absence is tested everywhere."""
+"""The guided filter against its equations, where OpenCV is installed; its absence is tested everywhere."""
 
 import sys
 
@@ -37,6 +37,7 @@ def scene():
     return image, softmax(logits + rng.standard_normal(logits.shape), -1)
 
 
+@pytest.mark.parity
 def test_probabilities_follow_the_edges_of_the_image(scene):
     pytest.importorskip("cv2.ximgproc", reason="OpenCV with its contrib modules is not installed")
     image, probabilities = scene
@@ -47,6 +48,7 @@ def test_probabilities_follow_the_edges_of_the_image(scene):
     assert (got.argmax(-1) == truth).mean() > (probabilities.argmax(-1) == truth).mean() + 0.03
 
 
+@pytest.mark.parity
 def test_the_filter_is_that_of_the_paper(scene):
     pytest.importorskip("cv2.ximgproc", reason="OpenCV with its contrib modules is not installed")
     image, probabilities = scene

@@ -11,7 +11,11 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from jaxvision.data import Normalize, compose, eval_batches
 from jaxvision.metrics import boundary_counts
 from jaxvision.tasks import segmentation_loss
-from jaxvision.tasks.segmentation_evaluation import evaluate_images, make_image_counts
+from jaxvision.tasks.segmentation_evaluation import (
+    evaluate_images,
+    evaluate_whole_images,
+    make_image_counts,
+)
 from jaxvision.training import make_placement
 
 K = 4
@@ -98,6 +102,37 @@ def test_less_may_be_asked_for():
     every, predictions = run(source, placement, worst=100, boundary_ratio=None, batch_size=5)
     check(every, source, predictions, 100)
     assert len(every.worst) == 4  # all but the one of void
+
+
+class Source(list):
+    num_classes = K
+
+
+def test_images_at_their_own_size_against_masks_as_they_are():
+    source = Source(make_source(5))
+    predictions = [np.random.default_rng(i).integers(0, K, (9, 12), dtype=np.uint8) for i in range(5)]
+    given = iter(predictions)
+    batches = []
+
+    def segment(images):
+        batches.append(len(images))
+        return [next(given) for _ in images]
+
+    found = evaluate_whole_images(segment, source, boundary_ratio=0.1, batch_size=2, worst=3)
+    assert batches == [2, 2, 1]
+    check(found, source, predictions, 3)
+    truth = np.stack([record["mask"] for record in source]).astype(np.int32)
+    boundary = boundary_counts(truth, np.stack(predictions), K, dilation_ratio=0.1, ignore_index=255)
+    np.testing.assert_array_equal(found.boundary, boundary)
+    assert "mean_boundary_iou" in found.scores and "loss" not in found.scores
+    # Of any sizes.
+    source = Source({"image": None, "mask": np.full(size, 1, np.uint8)} for size in ((2, 3), (7, 5)))
+    labels = [np.full((2, 3), 1), np.full((7, 5), 3)]
+    found = evaluate_whole_images(lambda _: labels, source, boundary_ratio=None, batch_size=2, worst=1)
+    assert (found.confusion[1, 1], found.confusion[1, 3], found.confusion.sum()) == (6, 35, 41)
+    assert found.worst == [(0.0, 1)] and found.boundary is None
+    with pytest.raises(ValueError, match="no images to evaluate"):
+        evaluate_whole_images(lambda _: [], Source(), boundary_ratio=None, batch_size=2, worst=1)
 
 
 PROGRAM = """

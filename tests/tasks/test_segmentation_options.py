@@ -7,6 +7,7 @@ from PIL import Image
 
 from jaxvision.pictures import camvid_palette, cityscapes_palette, voc_palette
 from jaxvision.tasks import SegmentationData
+from jaxvision.tasks.segmentation_options import checked_sources
 from jaxvision.weights import Preprocessing
 
 
@@ -29,11 +30,71 @@ def test_a_folder_is_tested_on_its_validation_part(tmp_path):
     assert train.class_names == ("a", "b")
 
 
+def test_a_rare_class_is_no_mistake(tmp_path, capsys):
+    for number in range(3):
+        write_photo(tmp_path / "images" / f"{number}.png")
+        write_array(tmp_path / "masks" / f"{number}.png", np.zeros((24, 32), np.uint8))
+    (tmp_path / "classes.txt").write_text("sound\ncrack\n")
+    train, *_ = checked_sources(SegmentationData(source="folder", root=tmp_path))
+    assert not train[0]["mask"].any()
+    assert "nothing but 'sound' in the training masks looked at" in capsys.readouterr().out
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"needs --data\.root"):
         SegmentationData(source="voc").open_sources()
     with pytest.raises(FileNotFoundError, match="absent: no such folder"):
         SegmentationData(source="voc", root=tmp_path / "absent").open_sources()
+
+
+def test_the_size_is_that_of_the_source_unless_given():
+    expected = Preprocessing()
+    for options, size in (
+        ({}, (48, 48)),
+        ({"source": "labelme"}, (256, 256)),
+        ({"source": "labelme", "size": (8, 12)}, (8, 12)),
+    ):
+        data = SegmentationData(**options)
+        assert data.image_size == data.preprocessing().size == data.resolved(expected).size == size
+    (scene, *_), _, _ = SegmentationData(train_scenes=1, eval_scenes=1).open_sources()
+    assert scene["mask"].shape == (48, 48)
+
+
+def test_crops_of_images_that_are_resized_or_keep_their_size():
+    rows = np.arange(40, dtype=np.uint8)[:, None]
+    record = {"image": np.broadcast_to(rows[..., None], (40, 60, 3)), "mask": np.broadcast_to(rows, (40, 60))}
+    options = {"source": "camvid", "crop": (16, 24), "jitter": 0.0, "flip": 0.0}
+    own = SegmentationData(**options)
+    assert own.preprocessing()[:2] == ((16, 24), None)
+    assert (own.resize, own.image_size, own.resolved(Preprocessing()).size) == (None, (16, 24), None)
+    assert own.size_in_words == "in crops of 16 x 24 (--data.crop)"
+    rngs = [np.random.default_rng(seed) for seed in range(9)]
+    seen = {int(own.train_transform()(record, rng)["mask"][0, 0]) for rng in rngs}
+    assert len(seen) > 3  # a row of the image each: nothing is resized
+    middle = own.eval_transform()(record, np.random.default_rng(0))
+    np.testing.assert_array_equal(middle["mask"][:, 0], np.arange(12, 28))
+    resized = SegmentationData(size=(20, 30), **options)
+    assert (resized.resize, resized.image_size) == ((20, 30), (16, 24))
+    assert resized.preprocessing().size == (20, 30)
+    assert resized.size_in_words == "resized to 20 x 30 (--data.size), in crops of 16 x 24 (--data.crop)"
+    part = resized.train_transform()(record, np.random.default_rng(0))["mask"]
+    assert part.shape == (16, 24) and (np.diff(part[:, 0].astype(int)) == 2).all()
+    assert resized.eval_transform()(record, np.random.default_rng(0))["mask"].shape == (20, 30)
+    large = {"image": np.zeros((10, 60, 3), np.uint8), "mask": np.zeros((10, 60), np.uint8)}
+    borders = []
+    for transform in (own.train_transform(), own.eval_transform()):
+        seen = transform(large, np.random.default_rng(0))
+        void = seen["mask"] == 255
+        assert void.shape == (16, 24) and void.sum() == 6 * 24  # what the image does not fill
+        borders.append(np.unique(seen["image"][void], axis=0))
+    np.testing.assert_array_equal(*borders)
+    assert abs(borders[0]).max() < 0.02
+    for wrong in ({"size": (20, 30), "crop": (24, 24)}, {"source": "digits", "crop": (64, 16)}):
+        with pytest.raises(ValueError, match=r"--data\.crop: got .* larger --data\.size"):
+            SegmentationData(**{**options, **wrong})
+    SegmentationData(**{**options, "size": (20, 30), "crop": (24, 24), "scale": (0.5, 2.0)})
+    (scene, *_), _, _ = SegmentationData(crop=(16, 16), train_scenes=1, eval_scenes=1).open_sources()
+    assert scene["mask"].shape == (48, 48)
 
 
 def test_digits_are_not_mirrored_and_folders_are():

@@ -131,3 +131,19 @@ def test_what_is_written(halves, tmp_path):
 def test_mistakes_are_named(halves, options, message):
     with pytest.raises(ValueError, match=message):
         _segmenter([], **options).labels([halves])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": (8, 8)}, r"--overlap: got \(8, 8\), which nothing reads without --window; leave it out"),
+        ({"margin": 4}, "--margin: got 4, .* give --window"),
+        ({"blend": "uniform"}, "--blend: got uniform, .* give --window"),
+        ({"refine_radius": 4, "window": (8, 8)}, "--refine-radius: got 4, .* give --refine"),
+        ({"refine_epsilon": 0.1}, r"--refine-epsilon: got 0\.1, .* give --refine"),
+    ],
+)
+def test_options_that_nothing_reads_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        InferenceOptions(**options)
+    InferenceOptions(**{"window": (8, 8), "refine": True} | options)

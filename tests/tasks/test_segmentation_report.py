@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,9 +60,10 @@ def test_an_evaluation_is_written_and_printed(tmp_path, source, capsys):
     evaluation = SegmentationEvaluation(
         {"mean_iou": 0.9, "loss": float("nan")}, confusion, None, [(0.45, 1), (1.0, 0)]
     )
-    options = {"data": DATA, "class_names": source.class_names, "part": "val"}
-    write_evaluation(tmp_path, evaluation, source, _segment, **options)
-    files = {"scores.json", "classes.csv", "confusion.png", "worst.png"}
+    show = functools.partial(segmented_examples, _segment, source, data=DATA)
+    options = {"palette": voc_palette(), "part": "val"}
+    write_evaluation(tmp_path, evaluation, source, show, **options)
+    files = {"scores.json", "classes.csv", "confusion.png", "worst.png", "predictions.png"}
     assert {path.name for path in tmp_path.iterdir()} == files
     assert '"loss": null' in (tmp_path / "scores.json").read_text()
     header, dark, _ = (tmp_path / "classes.csv").read_text().splitlines()
@@ -69,7 +72,7 @@ def test_an_evaluation_is_written_and_printed(tmp_path, source, capsys):
     shown = " ".join(capsys.readouterr().out.split())  # a long title is broken into lines
     assert "2 val images" in shown and "boundary" not in shown
     none = evaluation._replace(worst=[], boundary=np.diag([3, 4, 5]))
-    write_evaluation(tmp_path / "more", none, source, _segment, **options)
+    write_evaluation(tmp_path / "more", none, source, show, **options)
     assert not (tmp_path / "more" / "worst.png").exists()
     assert "boundary" in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from oracles.network_cases import seeded_state_dict
 from PIL import Image
 
 from jaxvision import zoo
-from jaxvision.tasks import segmentation_task
+from jaxvision.tasks import segmentation_predict, segmentation_task
 from jaxvision.training import CheckpointError, parse_command, read_json_lines
 from jaxvision.weights import (
     Preprocessing,
@@ -202,6 +202,72 @@ def test_an_evaluation_of_other_data(script, run, two_classes, tmp_path, capsys)
         script.main(["evaluate", "--weights", str(run / "config.json")])
 
 
+@pytest.fixture
+def tall(two_classes):
+    """The folder with images and masks twice as high, by rows of the second class; 10 and 11 are its val."""
+    for path in [*two_classes.glob("images/*"), *two_classes.glob("masks/*")]:
+        pixels = np.asarray(Image.open(path))
+        more = np.ones_like(pixels) if pixels.ndim == 2 else 255 - pixels
+        Image.fromarray(np.concatenate([pixels, more])).save(path)
+    (two_classes / "val.txt").write_text("10\n11\n")
+    (two_classes / "train.txt").write_text("\n".join(map(str, range(10))))
+    return two_classes
+
+
+@pytest.mark.slow
+def test_whole_images_are_scored_as_predict_writes_them(script, tall, tmp_path):
+    data = ("--data.source", "folder", "--data.root", str(tall))
+    assert script.main(_options(tmp_path, "w", *data, steps=1)) == 0
+    weights = ["--weights", str(tmp_path / "w" / "weights.safetensors")]
+    files = [str(tall / "images" / f"{number}.png") for number in (10, 11)]
+    truth = np.stack([np.asarray(Image.open(tall / "masks" / f"{n}.png")) for n in (10, 11)])
+    for number, more in enumerate((["--flip"], ["--window", "16", "16"], ["--native-size"], ["--whole"])):
+        out, masks = tmp_path / f"out{number}", tmp_path / f"masks{number}"
+        assert script.main(["evaluate", *weights, *ONE_DEVICE, *more, "--out", str(out)]) == 0
+        shown = [] if more == ["--whole"] else more
+        assert script.main(["predict", *weights, *shown, "--out", str(masks), *files]) == 0
+        found = np.stack([np.asarray(Image.open(masks / f"{n}_mask.png")) for n in (10, 11)])
+        assert found.shape == (2, 64, 32)
+        with (out / "classes.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for index, row in enumerate(rows):
+            met = ((truth == index) & (found == index)).sum()
+            assert int(row["true_pixels"]) == (truth == index).sum()
+            assert int(row["predicted_pixels"]) == (found == index).sum()
+            union = ((truth == index) | (found == index)).sum()
+            assert float(row["iou"]) == pytest.approx(met / union, abs=1e-6)
+        assert "loss" not in json.loads((out / "scores.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_run_on_crops_is_scored_on_whole_images(script, tall, tmp_path, capsys):
+    arguments = _options(tmp_path, "c", steps=4)
+    place = arguments.index("--data.size")
+    arguments[place : place + 3] = ["--data.crop", "24", "16"]
+    data = ("--data.source", "folder", "--data.root", str(tall))
+    assert script.main([*arguments, *data]) == 0
+    assert "on 10 images in crops of 24 x 16 (--data.crop), 1 device(s)" in capsys.readouterr().out
+    with (tmp_path / "c" / "classes.csv").open(newline="") as file:
+        assert sum(int(row["true_pixels"]) for row in csv.DictReader(file)) == 2 * 64 * 32
+    weights, out = str(tmp_path / "c" / "weights.safetensors"), tmp_path / "out"
+    assert script.main(["evaluate", "--weights", weights, "--out", str(out), *ONE_DEVICE]) == 0
+    expected = (out / "classes.csv").read_text()
+    assert expected == (tmp_path / "c" / "classes.csv").read_text()
+    # The windows stay with other options, and in predict.
+    assert read_preprocessing(Path(weights)).resize is None
+    rows = {}
+    for more in ("--whole", "--flip", "--native-size"):
+        assert script.main(["evaluate", "--weights", weights, "--out", str(out), *ONE_DEVICE, more]) == 0
+        rows[more] = (out / "classes.csv").read_text()
+    assert rows["--whole"] == expected and expected not in (rows["--flip"], rows["--native-size"])
+    images = [str(tall / "images" / f"{number}.png") for number in (10, 11)]
+    assert script.main(["predict", "--weights", weights, "--out", str(out), *images]) == 0
+    masks = [np.asarray(Image.open(out / f"{number}_mask.png")) for number in (10, 11)]
+    assert masks[0].shape == (64, 32)
+    found = [int(row["predicted_pixels"]) for row in csv.DictReader(expected.splitlines())]
+    assert found == [(np.stack(masks) == index).sum() for index in range(2)]
+
+
 @pytest.mark.slow
 def test_an_evaluation_opens_no_part_but_the_one_it_scores(script, two_classes, tmp_path):
     data = ("--data.source", "folder", "--data.root", str(two_classes))
@@ -218,7 +284,7 @@ def test_an_evaluation_opens_no_part_but_the_one_it_scores(script, two_classes, 
 
 
 @pytest.mark.slow
-def test_images_are_normalised_as_the_starting_weights_expect(script, run, tmp_path, capsys):
+def test_images_are_normalised_as_the_starting_weights_expect(script, run, tmp_path, capsys, monkeypatch):
     """In training, in the run's file, in what it is resumed and scored with, and in prediction."""
     published = tmp_path / "published.safetensors"
     expected = Preprocessing((32, 32), 32, mean=(0.5, 0.25, 0.125), std=(0.5, 0.5, 0.25))
@@ -247,14 +313,14 @@ def test_images_are_normalised_as_the_starting_weights_expect(script, run, tmp_p
     assert second == pytest.approx(first, rel=1e-5)
     Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "white.png")
     seen = []
-    original = script.Segmenter
-    script.Segmenter = lambda score, prepare, *rest, **more: (
-        seen.append(prepare) or original(score, prepare, *rest, **more)
-    )
-    try:
-        assert script.main(["predict", "--weights", str(weights), *out, str(tmp_path / "white.png")]) == 0
-    finally:
-        script.Segmenter = original
+    original = segmentation_predict.Segmenter
+
+    def noted(score, prepare, *rest, **more):
+        seen.append(prepare)
+        return original(score, prepare, *rest, **more)
+
+    monkeypatch.setattr(segmentation_predict, "Segmenter", noted)
+    assert script.main(["predict", "--weights", str(weights), *out, str(tmp_path / "white.png")]) == 0
     pixel = seen[0](np.full((32, 32, 3), 255, np.uint8))[0, 0]
     np.testing.assert_allclose(pixel, [1.0, 1.5, 3.5], rtol=1e-5)
 
@@ -676,6 +742,18 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tmp_path):
     assert child.returncode == 0, shown
     first, second = (read_weights(tmp_path / n / "weights.safetensors") for n in ("whole", "killed"))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_size_is_trained_at_its_own_default(script, tmp_path, capsys):
+    write_labelme(tmp_path / "data", 5)
+    start = TINY.index("--data.size")
+    tiny = [*TINY[:start], *TINY[start + 3 :]]
+    options = [*("--data.source", "labelme", "--data.root", str(tmp_path / "data"), "--data.batch-size", "1")]
+    where = ["--run.folder", str(tmp_path), "--run.name", "own", "--run.steps", "1"]
+    assert script.main([*tiny, *options, *where]) == 0
+    assert "images resized to 256 x 256 (--data.size)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "own" / "config.json").read_text())["data"]["size"] == [256, 256]
 
 
 @pytest.mark.slow
