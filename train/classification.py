@@ -21,7 +21,6 @@ Classify them with published weights:
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +40,6 @@ from jaxvision.data import (
     prefetch_to_device,
     stratified_folds,
 )
-from jaxvision.pictures import plot_rate_range
 from jaxvision.tasks import ClassificationData, ClassificationLossOptions, classification_task
 from jaxvision.tasks.classification_options import Parts, PreparedImages
 from jaxvision.tasks.classification_predict import classify_files, write_predictions
@@ -50,7 +48,7 @@ from jaxvision.tasks.cross_validation import report_folds, run_folds
 from jaxvision.tasks.image_inputs import find_images
 from jaxvision.tasks.networks import layer_order, score_shape
 from jaxvision.tasks.published import PublishedModel, check_filled, names_of_classes
-from jaxvision.tasks.report_files import write_table
+from jaxvision.tasks.report_files import write_rate_range
 from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
 from jaxvision.weights import Preprocessing, preprocessing_from_dict, preprocessing_to_dict
 
@@ -179,7 +177,7 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     fresh = resumed is None or not training.holds_checkpoint(resumed)
     pretrained = None
     if config.model.weights is not None and fresh:
-        pretrained = load_pretrained(config.model, names)
+        pretrained = load_pretrained(config.model, names, seed=config.run.seed)
     published = zoo.find_entry(config.model.name) if pretrained is None else pretrained
     images = PreparedImages(config.data, published.preprocessing)
     config = dataclasses.replace(config, data=images.options)
@@ -201,19 +199,18 @@ def build_model(options: ModelOptions, num_classes: int, *, axis_name: str | Non
     return zoo.create(options.name, num_classes=num_classes, axis_name=axis_name, **options.overrides())
 
 
-def load_pretrained(options: ModelOptions, class_names: Sequence[str]) -> zoo.Pretrained:
+def load_pretrained(options: ModelOptions, class_names: Sequence[str], *, seed: int) -> zoo.Pretrained:
     """Reads the weights to start from; of a head that is kept for other classes, a line says so."""
     assert options.weights is not None
+    fields, key = options.overrides(), jax.random.key(seed, impl="rbg")
     pretrained = zoo.load(
-        options.name, weights=options.weights, num_classes=len(class_names), **options.overrides()
+        options.name, weights=options.weights, num_classes=len(class_names), key=key, **fields
     )
-    path, before = Path(options.weights), None
-    if path.suffix == ".safetensors" and path.exists():  # an address of the hub is no path
-        before = json.loads(weights.read_metadata(path).get("class_names", "null"))
+    before = weights.read_note(options.weights, "class_names")
     if not pretrained.initialised and before is not None and before != list(class_names):
         print(
-            f"{path}: its classes were {name_some(before)}, here they are {name_some(class_names)}; the head "
-            "starts from theirs"
+            f"{options.weights}: its classes were {name_some(before)}, here they are "
+            f"{name_some(class_names)}; the head starts from theirs"
         )
     return pretrained
 
@@ -273,7 +270,7 @@ def divide(config: Config, pool: LabelledSource) -> list[tuple[Subset, Subset]]:
         )
     assert config.folds is not None
     rng = np.random.default_rng(config.data.split_seed)
-    folds = stratified_folds(pool.labels, config.folds, rng=rng)
+    folds = stratified_folds(pool.labels, config.folds, rng=rng, class_names=pool.class_names)
     return [(Subset(pool, trained_on), Subset(pool, held_out)) for trained_on, held_out in folds]
 
 
@@ -303,6 +300,8 @@ def report(setup: Setup, trainer: Trainer, state: training.TrainState, folder: P
 
 def find_rate(config: RangeConfig) -> int:
     """Runs a learning-rate range test."""
+    if config.folds is not None or config.optimizer.accumulate != 1:
+        raise ValueError("lr-range takes a step a rate, on one part: leave out --folds and accumulate")
     setup = prepare(config, None)
     rates, run = config.rates, config.run
     task = setup.images.prepare_task(setup.task)
@@ -324,13 +323,7 @@ def find_rate(config: RangeConfig) -> int:
     batches.close()
     if not training.is_first_process():
         return 0
-    columns = zip(found.rates, found.losses, found.smoothed, strict=True)
-    write_table(
-        folder / "lr_range.csv", [{"rate": f"{r:.6g}", "loss": x, "smoothed": s} for r, x, s in columns]
-    )
-    picture = plot_rate_range(
-        folder / "lr_range.png", found.rates, found.losses, found.smoothed, suggestion=found.suggestion
-    )
+    picture = write_rate_range(folder, found)
     if found.suggestion is None:
         print(f"the loss never fell: try a lower --rates.least; see {picture}")
     else:
@@ -342,6 +335,7 @@ def open_classifier(config: PredictConfig) -> tuple[nn.Module, Any, tuple[str, .
     """The network that the weights are of, its variables, the names of its classes, how it takes images, and
     the temperature of its scores."""
     if config.model.name is None:
+        config.model.check_left_out()
         path = Path(config.weights)
         trained, metadata = read_run_metadata(path, Config)
         names = tuple(metadata["class_names"])
@@ -361,7 +355,8 @@ def open_classifier(config: PredictConfig) -> tuple[nn.Module, Any, tuple[str, .
     remedy = "train/segmentation.py predict takes networks that give one score a pixel"
     size = loaded.preprocessing.size
     _, count = score_shape(loaded.model, name, size, axes="N K", remedy=remedy, variables=loaded.variables)
-    names = names_of_classes(count, config.model.class_names, [imagenet_classes()])
+    noted = weights.read_note(config.weights, "class_names") or ()
+    names = names_of_classes(count, config.model.class_names, [noted, imagenet_classes()])
     return loaded.model, loaded.variables, names, loaded.preprocessing, 1.0
 
 

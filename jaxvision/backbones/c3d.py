@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.backbones.classifier import take_feature
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import Conv
 from jaxvision.ops import adaptive_average_pool, max_pool
 
@@ -70,11 +71,13 @@ class C3D(nn.Module):
           of the max poolings. With the default padding ``H5`` and ``W5`` are one more than half of c4's.
 
         Raises:
-          ValueError: for another shape or dtype, too few frames or too small frames.
+          ValueError: for another shape or dtype, too few frames or too small frames, or ``convolutions`` and
+            ``features`` of unequal length.
         """
         del train
         check_layout("clips", clips, "N T H W C", remedy="clips are a batch, frames first, channels last")
         check_floating(clips=clips)
+        check_stages(convolutions=self.convolutions, features=self.features)
         self._check_size(clips)
         x = clips
         outputs: dict[str, jax.Array] = {}
@@ -142,9 +145,9 @@ class C3DClassifier(nn.Module):
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 
         Raises:
-          ValueError: as the backbone.
+          ValueError: as the backbone, or if it has no c5.
         """
-        x = self.backbone(clips, train=train)["c5"]
+        x = take_feature(self.backbone(clips, train=train), "c5")
         x = adaptive_average_pool(x, (1, 4, 4))  # [N, 1, 4, 4, C5]
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # [N, 16 * C5]; -1 fails on an empty batch
         for name in ("fc6", "fc7"):

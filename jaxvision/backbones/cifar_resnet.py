@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import BasicBlock, BatchNorm, Conv, he_normal_fan_in
 
 CIFAR_RESNET_VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -82,11 +82,7 @@ class CifarResNet(nn.Module):
         """
         check_layout("images", images, "N H W C", remedy="images are a batch, channels last")
         check_floating(images=images)
-        if len(self.blocks) != len(self.features):
-            raise ValueError(
-                f"blocks and features: expected one number a stage in each, got {self.blocks} and "
-                f"{self.features}; make them equally long"
-            )
+        check_stages(blocks=self.blocks, features=self.features)
         x = Conv(
             self.features[0],
             3,

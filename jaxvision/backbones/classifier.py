@@ -1,6 +1,7 @@
 """Classification heads for any backbone that returns ``{"c1": ..., "c5": ...}``."""
 
 import math
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -36,14 +37,9 @@ class PooledClassifier(nn.Module):
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 
         Raises:
-          ValueError: as the backbone.
+          ValueError: as the backbone, or if it has no such feature map.
         """
-        features = self.backbone(images, train=train)
-        if self.feature not in features:
-            raise ValueError(
-                f"the backbone gives {sorted(features)} and no {self.feature!r}; keep as many stages"
-            )
-        x = features[self.feature]
+        x = take_feature(self.backbone(images, train=train), self.feature)
         x = global_average_pool(x)  # [N, C]
         x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [N, K]
@@ -81,9 +77,9 @@ class VGGClassifier(nn.Module):
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 
         Raises:
-          ValueError: as the backbone.
+          ValueError: as the backbone, or if it has no c5.
         """
-        x = self.backbone(images, train=train)["c5"]
+        x = take_feature(self.backbone(images, train=train), "c5")
         x = adaptive_average_pool(x, 7)  # [N, 7, 7, C5]
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))  # [N, 49 * C5]; -1 fails on an empty batch
         return _fully_connected(self, x, train)
@@ -102,7 +98,8 @@ class SPPClassifier(nn.Module):
       levels: sizes of the grids.
       hidden: width of ``fc6`` and ``fc7``.
       dropout_rate: share of the two hidden layers dropped in training.
-      feature: name of the feature map that is pooled, the backbone's last one.
+      feature: name of the feature map that is pooled; by default the backbone's last one (of a
+        :class:`jaxvision.backbones.ViT` the map of the patches).
       dtype: dtype of the computation.
 
     References:
@@ -117,7 +114,7 @@ class SPPClassifier(nn.Module):
     levels: tuple[int, ...] = (1, 2, 3, 6)
     hidden: int = 4096
     dropout_rate: float = 0.5
-    feature: str = "c5"
+    feature: str | None = None
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -127,11 +124,20 @@ class SPPClassifier(nn.Module):
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 
         Raises:
-          ValueError: as the backbone; or if there is no level.
+          ValueError: as the backbone, or if it has no such feature map; or if there is no level.
         """
-        x = self.backbone(images, train=train)[self.feature]
-        x = spatial_pyramid_pool(x, levels=self.levels)  # [N, sum(l * l) * C5]
+        features = self.backbone(images, train=train)
+        last = max(name for name, x in features.items() if x.ndim > 2)  # a class token is no map
+        x = take_feature(features, last if self.feature is None else self.feature)
+        x = spatial_pyramid_pool(x, levels=self.levels)  # [N, sum(l * l) * C]
         return _fully_connected(self, x, train)
+
+
+def take_feature(features: Mapping[str, jax.Array], name: str) -> jax.Array:
+    """One of a backbone's feature maps, or a ValueError that says which there are."""
+    if name not in features:
+        raise ValueError(f"the backbone gives {sorted(features)} and no {name!r}; keep as many stages")
+    return features[name]
 
 
 def _fully_connected(model: VGGClassifier | SPPClassifier, x: jax.Array, train: bool) -> jax.Array:

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import BatchNorm, ConvNormAct, DarknetBlock
 from jaxvision.ops import leaky_relu, max_pool
 
@@ -99,11 +99,7 @@ class Darknet(nn.Module):
         return outputs
 
     def _check_sizes(self, images: jax.Array) -> None:
-        if len(self.blocks) != len(self.features):
-            raise ValueError(
-                f"blocks and features: expected one number a stage in each, got {self.blocks} and "
-                f"{self.features}; make them equally long"
-            )
+        check_stages(blocks=self.blocks, features=self.features)
         least = 1 if self.residual else 2 ** len(self.blocks)
         if min(images.shape[1:3]) < least:
             raise ValueError(

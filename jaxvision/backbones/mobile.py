@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxvision.backbones.classifier import take_feature
 from jaxvision.core import check_floating, check_layout
 from jaxvision.layers import (
     BatchNorm,
@@ -323,7 +324,7 @@ class MobileClassifier(nn.Module):
           ValueError: as the backbone.
         """
         features = self.backbone.head_features if self.features is None else self.features
-        x = self.backbone(images, train=train)["c5"]
+        x = take_feature(self.backbone(images, train=train), "c5")
         # [N, H / 32, W / 32, features[0]]
         x = head_convolution(self.backbone, features[0], self.dtype)(x, train=train)
         x = global_average_pool(x)  # [N, features[0]]

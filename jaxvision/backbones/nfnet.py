@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.backbones.classifier import take_feature
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import Dropout, DropPath, SqueezeExcitation, StandardizedConv, lecun_normal
 from jaxvision.ops import average_pool, gelu, global_average_pool
 from jaxvision.ops.windows import Padding
@@ -279,11 +280,7 @@ class NFNet(nn.Module):
         )
 
     def _check_fields(self) -> None:
-        if len(self.blocks) != len(self.features):
-            raise ValueError(
-                f"blocks and features: expected one number a stage in each, got {self.blocks} and "
-                f"{self.features}; make them equally long"
-            )
+        check_stages(blocks=self.blocks, features=self.features)
         if self.stem_features % 8:
             raise ValueError(f"stem_features: expected a multiple of 8, got {self.stem_features}")
 
@@ -317,9 +314,9 @@ class NFNetClassifier(nn.Module):
         With ``train`` and a dropout rate, a ``"dropout"`` key must be passed in ``rngs``.
 
         Raises:
-          ValueError: as the backbone.
+          ValueError: as the backbone, or if it has no c5.
         """
-        x = self.backbone(images, train=train)["c5"]
+        x = take_feature(self.backbone(images, train=train), "c5")
         conv = _scaled_conv(
             self.expansion * x.shape[-1],
             1,

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import BasicBlock, BatchNorm, Bottleneck, Conv, SqueezeExcitation, he_normal_fan_out
 from jaxvision.ops import max_pool
 
@@ -184,11 +184,7 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"output_stride: expected 8, 16 or 32, got {self.output_stride}; take one of them"
             )
-        if len(self.blocks) != len(self.features):
-            raise ValueError(
-                f"blocks and features: expected one number a stage in each, got {self.blocks} and "
-                f"{self.features}; make them equally long"
-            )
+        check_stages(blocks=self.blocks, features=self.features)
 
 
 def resnet(variant: str, **overrides: Any) -> ResNet:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-from jaxvision.core import check_floating, check_layout, find_variant
+from jaxvision.core import check_floating, check_layout, check_stages, find_variant
 from jaxvision.layers import BatchNorm, Conv, he_normal_fan_out
 from jaxvision.ops import max_pool, max_pool_with_indices
 
@@ -76,10 +76,12 @@ class VGG(nn.Module):
           int32, as :func:`jaxvision.ops.max_pool_with_indices` gives them.
 
         Raises:
-          ValueError: for another shape or dtype, or smaller images.
+          ValueError: for another shape or dtype, smaller images, or ``convolutions`` and ``features`` of
+            unequal length.
         """
         check_layout("images", images, "N H W C", remedy="images are a batch, channels last")
         check_floating(images=images)
+        check_stages(convolutions=self.convolutions, features=self.features)
         least = 2 ** len(self.convolutions)
         if min(images.shape[1:3]) < least:
             raise ValueError(

@@ -2,15 +2,18 @@
 
 import argparse
 import functools
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxvision import zoo
 from jaxvision.export import PLATFORMS, export_onnx, export_stablehlo
-from jaxvision.weights import is_hub_address, preprocessing_to_dict, read_metadata
+from jaxvision.tasks.published import names_of_classes
+from jaxvision.weights import preprocessing_to_dict, read_note
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,20 +24,15 @@ def main(arguments: Sequence[str]) -> int:
         network = zoo.load(options.name, weights=options.weights, **overrides)
         preprocessing = network.preprocessing
         if options.size is not None:
-            height, width = (options.size * 2)[:2]
-            preprocessing = preprocessing._replace(size=(height, width))
+            preprocessing = preprocessing.at_size(_size(options.size))
         metadata: dict[str, Any] = {
             "name": options.name,
             "preprocessing": preprocessing_to_dict(preprocessing),
         }
-        if (class_names := _class_names(options)) is not None:
-            metadata["class_names"] = class_names
-        export = (
-            export_onnx
-            if options.out.suffix == ".onnx"
-            else functools.partial(export_stablehlo, platforms=options.platforms)
-        )
         shape = preprocessing.input_shape
+        if (class_names := _class_names(options, network, shape)) is not None:
+            metadata["class_names"] = class_names
+        export = _exporter(options)
         export(options.out, network.model, network.variables, input_shape=shape, metadata=metadata)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=int, nargs="+", help="height, or height and width; by default the network's own"
     )
-    parser.add_argument("--platforms", nargs="+", default=PLATFORMS, help="of StableHLO")
+    parser.add_argument("--platforms", nargs="+", help=f"of StableHLO; by default {' '.join(PLATFORMS)}")
     parser.add_argument(
         "--class-names", type=Path, help="text, a name a line; by default those in the file of weights"
     )
@@ -65,14 +63,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _class_names(options: argparse.Namespace) -> list[str] | None:
+def _size(given: Sequence[int]) -> tuple[int, int]:
+    if len(given) > 2 or min(given) < 1:
+        raise ValueError(f"--size: expected a height, or height and width, in pixels, got {given}")
+    return given[0], given[-1]
+
+
+def _exporter(options: argparse.Namespace) -> Callable[..., Any]:
+    """What writes a file of that name."""
+    if options.out.suffix != ".onnx":
+        return functools.partial(export_stablehlo, platforms=options.platforms or PLATFORMS)
+    if options.platforms:
+        raise ValueError(f"--platforms: {options.out} runs wherever ONNX Runtime does; leave it out")
+    return export_onnx
+
+
+def _class_names(
+    options: argparse.Namespace, network: zoo.Pretrained, shape: tuple[int, ...]
+) -> list[str] | None:
     """Those of the option, or those that a training run noted beside its weights; None if nobody says."""
-    if options.class_names is not None:
-        return options.class_names.read_text("utf-8").splitlines()
-    if is_hub_address(options.weights) or Path(options.weights).suffix != ".safetensors":
-        return None
-    noted = read_metadata(options.weights).get("class_names")
-    return None if noted is None else json.loads(noted)
+    if options.class_names is None:
+        names: list[str] | None = read_note(options.weights, "class_names")
+        return names
+    apply = functools.partial(network.model.apply, train=False)
+    scores = jax.eval_shape(apply, network.variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    return list(names_of_classes(scores.shape[-1], options.class_names, []))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,8 @@ from jaxvision.data import (
     read_image,
 )
 from jaxvision.inspect.capture import list_layers
-from jaxvision.weights import Preprocessing, read_metadata
+from jaxvision.tasks.published import names_of_classes
+from jaxvision.weights import Preprocessing, read_note
 
 
 class Opened(NamedTuple):
@@ -114,12 +114,8 @@ def _fill(options: argparse.Namespace) -> tuple[nn.Module, Any, Preprocessing]:
 
 def class_names(weights: str | None, count: int) -> tuple[str, ...]:
     """Names of the classes: those in the file of a run, else of ImageNet or VOC if there are as many."""
-    if weights is not None and weights.endswith(".safetensors") and Path(weights).is_file():
-        names = json.loads(read_metadata(weights).get("class_names", "null"))
-        if names is not None and len(names) == count:
-            return tuple(names)
-    known = {1000: imagenet_classes, len(VOC_CLASSES): lambda: VOC_CLASSES}
-    return tuple(known[count]()) if count in known else tuple(f"class {index}" for index in range(count))
+    noted = None if weights is None else read_note(weights, "class_names")
+    return names_of_classes(count, None, [noted or (), imagenet_classes(), VOC_CLASSES])
 
 
 def as_maps(array: np.ndarray) -> np.ndarray | None:

@@ -1,11 +1,13 @@
 """The data and the loss of a classification run, as options of a script."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from jaxvision.core import name_some, refuse_unread
 from jaxvision.data import (
     ColourJitter,
     Compose,
@@ -31,11 +33,23 @@ from jaxvision.data import (
 )
 from jaxvision.tasks.classification import ClassificationLoss
 from jaxvision.tasks.device_images import prepare_on_device, split_transform
+from jaxvision.tasks.segmentation_losses import check_class_weights
 from jaxvision.training import Task, process_share
 from jaxvision.weights import Preprocessing
 
 _DIGITS_SIZE = (16, 16)  # twice their own 8 x 8
 _PADDING = 1 / 8  # of the side: 4 pixels of 32, as He et al. 2016, section 4.2
+
+_READ_BY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "source": {
+        "root": ("folder", "csv", "arrays"),
+        **dict.fromkeys(("val_csv", "test_csv", "image_root", "columns"), ("csv",)),
+        "val_share": ("folder", "csv", "arrays"),
+        "test_share": ("folder", "csv"),
+    },
+    "crop": {"padding": ("pad",), "crop_scale": ("random_resized",)},
+}
+"""Fields of :class:`ClassificationData` that only some values of another one read."""
 
 
 class Parts(NamedTuple):
@@ -96,7 +110,7 @@ class Shares:
           ValueError: as :func:`jaxvision.data.stratified_split`.
         """
         rng = np.random.default_rng(self.seed)
-        first, second = stratified_split(source.labels, share, rng=rng)
+        first, second = stratified_split(source.labels, share, rng=rng, class_names=source.class_names)
         return Subset(source, first), Subset(source, second)
 
 
@@ -125,9 +139,9 @@ class ClassificationData:
     """Of what goes into which part, and into which fold."""
     size: tuple[int, int] | None = None
     """Height and width that the network sees; by default what its weights expect, for digits 16 16."""
-    resize: int | None = None
-    """Pixels of the shorter side in evaluation, from the middle of which the size is cut; by default in the
-    proportion that the network's weights expect."""
+    resize: int | tuple[int, int] | None = None
+    """Pixels of the shorter side in evaluation, or height and width; the size is cut from the middle. By
+    default in the proportion that the network's weights expect."""
     interpolation: str | None = None
     """How images are resized: bilinear, bicubic or nearest; by default as the network's weights expect."""
     mean: tuple[float, float, float] | None = None
@@ -164,9 +178,11 @@ class ClassificationData:
 
         Raises:
           FileNotFoundError: if a file or folder is missing.
-          ValueError: if no root is given where one is needed, there are fewer than 2 classes, a class has too
-            few images to be divided, or files do not fit together.
+          ValueError: if no root is given where one is needed, an option is given that the source does not
+            read, there are fewer than 2 classes, a class has too few images to be divided, or files or
+            folders do not fit together.
         """
+        _check_read(self, "source", self.source)
         if self.source == "digits":
             return Parts(*(digit_images(split) for split in ("train", "val", "test")))
         if self.root is None:
@@ -182,12 +198,22 @@ class ClassificationData:
         return self._open_csv() if self.source == "csv" else self._open_folder(self.root)
 
     def _open_folder(self, root: Path) -> Parts:
-        if not (root / "train").is_dir():
+        # A part holds folders; one of images alone is a class, which may be called train.
+        deep = {path.parent.name for path in root.glob("[!.]*/[!.]*/")}
+        parts = deep & {"train", "val", "test"}
+        if not parts:
             return self._shares.divide(ImageFolder(root), None, None)
+        folders = {path.name for path in root.glob("[!.]*/")}
+        if "train" not in parts or folders > parts:
+            raise ValueError(
+                f"{root}: got {name_some(sorted(folders))}; expected train/, and val/ and test/ if there are "
+                "such parts, each with a folder of images for each class, and no other folder beside them; "
+                "or one folder of images for each class"
+            )
         train = ImageFolder(root / "train")
         names = train.class_names
         held = {
-            name: ImageFolder(root / name, class_names=names) if (root / name).is_dir() else None
+            name: ImageFolder(root / name, class_names=names) if name in parts else None
             for name in ("val", "test")
         }
         if held["val"] is not None and held["test"] is None:
@@ -224,20 +250,26 @@ class ClassificationData:
           ValueError: if that is not what :func:`jaxvision.data.eval_transform` does, such as of clips.
         """
         eval_transform(expected)
-        assert isinstance(expected.resize, int)
         size = self.size or (_DIGITS_SIZE if self.source == "digits" else expected.size)
-        # Another size keeps the share of the shorter side that the crop takes.
-        resize = max(round(expected.resize * min(size) / min(expected.size)), *size)
         red, green, blue = self.mean or expected.mean
         red_std, green_std, blue_std = self.std or expected.std
         return dataclasses.replace(
             self,
             size=size,
-            resize=self.resize or resize,
+            resize=self.resize or expected.at_size(size).resize or min(size),
             interpolation=self.interpolation or expected.interpolation,
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
         )
+
+
+def _check_read(options: ClassificationData, choice: str, value: str) -> None:
+    """Raises a ValueError if an option is given that only other values of the choice read."""
+    for name, readers in _READ_BY[choice].items():
+        if value not in readers:
+            why = f"--data.{choice} {value} does not read"
+            remedy = f"give --data.{choice} {' or '.join(readers)}"
+            refuse_unread(options, (name,), prefix="data.", why=why, remedy=remedy)
 
 
 class PreparedImages:
@@ -259,10 +291,15 @@ class PreparedImages:
         return self.options.batch_size
 
     def train_transform(self) -> Compose:
-        """Crops, flips, changes colours, erases, normalises."""
+        """Crops, flips, changes colours, erases, normalises.
+
+        Raises:
+          ValueError: if an option is out of its range, or given where the crop does not read it.
+        """
         options, size = self.options, self.preprocessing.size
         signs = options.source in ("digits", "arrays")
         crop = ("pad" if signs else "random_resized") if options.crop == "auto" else options.crop
+        _check_read(options, "crop", crop)
         *steps, normalize = self.eval_transform().steps
         if crop == "random_resized":
             interpolation = self.preprocessing.interpolation
@@ -272,15 +309,15 @@ class PreparedImages:
             colour = {"fill": (0, 0, 0)} if signs else {}  # of the paper, else the mean colour
             steps.append(RandomCrop(size, padding=padding, **colour))
         flip = (0.0 if signs else 0.5) if options.flip is None else options.flip
-        if flip > 0:
+        if flip:  # what is below 0 is refused there
             steps.append(RandomHorizontalFlip(probability=flip))
         if options.rand_augment is not None:
             operations, magnitude = options.rand_augment
             steps.append(RandAugment(num_ops=operations, magnitude=magnitude))
-        if options.jitter > 0:
+        if options.jitter:
             change = options.jitter
             steps.append(ColourJitter(brightness=change, contrast=change, saturation=change))
-        if options.erasing > 0:
+        if options.erasing:
             steps.append(RandomErasing(probability=options.erasing))
         return compose(*steps, normalize)
 
@@ -334,8 +371,8 @@ class ClassificationLossOptions:
           ValueError: if a number is out of its range, or there is not one weight a class.
         """
         weights = self.class_weights
-        if weights is not None and len(weights) != num_classes:
-            raise ValueError(f"--loss.class-weights: got {len(weights)} weights for {num_classes} classes")
+        if weights is not None:
+            check_class_weights(weights, num_classes)
         if not 0.0 <= self.label_smoothing <= 1.0:
             raise ValueError(
                 f"--loss.label-smoothing: expected a number in [0, 1], got {self.label_smoothing}"

@@ -29,7 +29,7 @@ def classify_files(
 
     Args:
       logits: compiled, ``[batch_size, H, W, 3]`` float32 -> ``[batch_size, K]``.
-      paths: of the images. One that cannot be read is named on standard error and left out.
+      paths: of the images. One that cannot be read or prepared is named on standard error and left out.
       preprocessing: that of the training.
       temperature: that the logits are divided by; 1 leaves the probabilities as the network gives them.
       batch_size: images at once.
@@ -43,13 +43,17 @@ def classify_files(
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, expected 1 or more")
     transform, rng = eval_transform(preprocessing), np.random.default_rng(0)  # nothing is drawn from it
+
+    def prepare(image: np.ndarray) -> np.ndarray:
+        return transform({"image": image}, rng)["image"]
+
     found: list[Prediction] = []
     for start in range(0, len(paths), batch_size):
-        read = [(path, read_or_name(path)) for path in paths[start : start + batch_size]]
+        read = [(path, read_or_name(path, prepare=prepare)) for path in paths[start : start + batch_size]]
         good = [(path, image) for path, image in read if image is not None]
         if not good:
             continue
-        images = np.stack([transform({"image": image}, rng)["image"] for _, image in good])
+        images = np.stack([image for _, image in good])
         padding = [(0, batch_size - len(good)), (0, 0), (0, 0), (0, 0)]
         scores = np.asarray(logits(np.pad(images, padding)))[: len(good)]  # [n, K]
         found += [(path, row) for (path, _), row in zip(good, softmax(scores / temperature), strict=True)]

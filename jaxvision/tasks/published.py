@@ -18,6 +18,18 @@ class PublishedModel:
     class_names: Path | None = None
     """A text file with the name of a class on each line."""
 
+    def check_left_out(self) -> None:
+        """Checks that nothing is said of the weights of a run, which say all themselves.
+
+        Raises:
+          ValueError: if there is no name, but another option.
+        """
+        if self != PublishedModel(self.name):
+            raise ValueError(
+                "--model.num-classes, --model.set and --model.class-names are of weights that no run wrote: "
+                "give --model.name with them, or leave them out"
+            )
+
 
 def check_filled(weights: str, initialised: Sequence[str]) -> None:
     """Checks that all of a network came from its file.

@@ -37,6 +37,7 @@ from jaxvision.weights.mobilenet import mobilenet_v3_backbone_rules as mobilenet
 from jaxvision.weights.mobilenet import mobilenet_v3_rules as mobilenet_v3_rules
 from jaxvision.weights.nfnet import nfnet_timm_rules as nfnet_timm_rules
 from jaxvision.weights.nin import nin_classifier_rules as nin_classifier_rules
+from jaxvision.weights.notes import read_note as read_note
 from jaxvision.weights.orbax_folders import read_orbax_folder as read_orbax_folder
 from jaxvision.weights.preprocessing import Preprocessing as Preprocessing
 from jaxvision.weights.preprocessing import preprocessing_from_dict as preprocessing_from_dict

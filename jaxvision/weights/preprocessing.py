@@ -18,7 +18,7 @@ class Preprocessing(NamedTuple):
     Attributes:
       size: ``(height, width)`` of the crop that the network sees.
       resize: pixels of the shorter side before the crop, the longer one in proportion; or ``(height,
-        width)``, whatever the proportions, as for most clips.
+        width)``, whatever the proportions, as for most clips; None for images that keep their size.
       mean: of each channel, of values in [0, 1].
       std: of each channel, of values in [0, 1].
       interpolation: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``.
@@ -30,7 +30,7 @@ class Preprocessing(NamedTuple):
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: int | tuple[int, int] = 256
+    resize: int | tuple[int, int] | None = 256
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
@@ -49,6 +49,24 @@ class Preprocessing(NamedTuple):
         """
         clip = () if self.frames is None else (self.frames,)
         return (*clip, *self.size, len(self.mean))
+
+    def at_size(self, size: tuple[int, int]) -> "Preprocessing":
+        """For inputs of another size: the crop keeps its share of the resized image.
+
+        Args:
+          size: ``(height, width)`` of the crop.
+
+        >>> Preprocessing().at_size((448, 448)).resize
+        512
+        """
+        if self.resize is None:
+            return self._replace(size=size)
+        if isinstance(self.resize, tuple):
+            shares = zip(self.resize, size, self.size, strict=True)
+            height, width = (max(round(side * want / have), want) for side, want, have in shares)
+            return self._replace(size=size, resize=(height, width))
+        resize = max(round(self.resize * min(size) / min(self.size)), *size)
+        return self._replace(size=size, resize=resize)
 
 
 def preprocessing_to_dict(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -87,7 +105,8 @@ def preprocessing_from_dict(fields: Mapping[str, Any]) -> Preprocessing:
     result = Preprocessing(**values)
     checks = {
         "size": _are_sizes(result.size) and len(result.size) == 2,
-        "resize": _are_sizes((result.resize,))
+        "resize": result.resize is None
+        or _are_sizes((result.resize,))
         or (isinstance(result.resize, tuple) and _are_sizes(result.resize) and len(result.resize) == 2),
         "mean": _are_numbers(result.mean),
         "std": _are_numbers(result.std) and len(result.std) == len(result.mean) and min(result.std) > 0,
@@ -132,8 +151,9 @@ def read_preprocessing(path: str | os.PathLike[str]) -> Preprocessing | None:
 def preprocessing_from_timm(config: Mapping[str, Any]) -> Preprocessing:
     """What the ``pretrained_cfg`` in the ``config.json`` of timm's repositories says.
 
-    Evaluation there resizes the shorter side to ``floor(size / crop_pct)`` and crops the middle; the size is
-    that of training, ``input_size`` (``test_input_size``, which some weights score better at, is not read).
+    Evaluation there resizes the shorter side to ``floor(size / crop_pct)``, or with the ``crop_mode`` squash
+    each side, whatever the proportions, and crops the middle. The size is that of training, ``input_size``
+    (``test_input_size``, which some weights score better at, is not read).
 
     Args:
       config: the mapping under ``"pretrained_cfg"``.
@@ -142,16 +162,16 @@ def preprocessing_from_timm(config: Mapping[str, Any]) -> Preprocessing:
       The preprocessing; timm's default stands for a field that is left out.
 
     Raises:
-      ValueError: for another ``crop_mode`` than the middle, or a value that no preprocessing can have.
+      ValueError: for another ``crop_mode``, or a value that no preprocessing can have.
 
     >>> preprocessing_from_timm({"input_size": [3, 224, 224], "crop_pct": 0.95}).resize
     235
     """
     mode = config.get("crop_mode") or "center"
-    if mode != "center":
+    if mode not in ("center", "squash"):
         raise ValueError(
-            f"pretrained_cfg: crop_mode {mode!r} is not supported, only 'center'; give the file as a local "
-            "path, and prepare the images as its authors say"
+            f"pretrained_cfg: crop_mode {mode!r} is not supported, only 'center' and 'squash'; give the file "
+            "as a local path, and prepare the images as its authors say"
         )
     defaults = Preprocessing()
     size = config.get("input_size") or (3, *defaults.size)
@@ -161,10 +181,11 @@ def preprocessing_from_timm(config: Mapping[str, Any]) -> Preprocessing:
             f"pretrained_cfg: got input_size {size!r} and crop_pct {crop!r}, expected channels, height and "
             "width, and a positive share"
         )
+    sides = [math.floor(side / crop) for side in size[1:]]
     return preprocessing_from_dict(
         {
             "size": list(size[1:]),
-            "resize": math.floor(min(size[1:]) / crop),
+            "resize": sides if mode == "squash" else min(sides),
             "mean": list(config.get("mean") or defaults.mean),
             "std": list(config.get("std") or defaults.std),
             "interpolation": config.get("interpolation") or "bicubic",

@@ -2,14 +2,15 @@
 
 ``read_weights`` gives the tensors of a file under the file's own names, for
 :func:`jaxvision.weights.convert`; ``read_variables`` reads what holds our own variables: what
-``write_safetensors`` wrote, Flax's msgpack and Orbax's folders.
+``write_safetensors`` wrote, the same names in an npz file, Flax's msgpack and Orbax's folders.
 """
 
+import contextlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,14 @@ def holds_variables(path: str | os.PathLike[str]) -> bool:
 
     Raises:
       FileNotFoundError: if there is nothing at that path.
-      ValueError: for a truncated safetensors file.
+      ValueError: for a truncated safetensors or npz file.
     """
     path = Path(path)
     if path.is_dir() or _existing(path).suffix == ".msgpack":
         return True
+    if path.suffix == ".npz":
+        with _open_npz(path) as archive:
+            return bool(archive.files) and not _foreign_names(archive.files)
     return path.suffix == ".safetensors" and not _foreign_names(_read_header(path)[0])
 
 
@@ -110,8 +114,8 @@ def read_variables(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads variables: what :func:`write_safetensors` wrote, Flax's msgpack, or an Orbax checkpoint.
 
     Args:
-      path: a ``.safetensors`` file whose names are paths, such as ``params/head/kernel``; a ``.msgpack``
-        file that ``flax.serialization`` made of variables or of a train state; or a folder that
+      path: a ``.safetensors`` or ``.npz`` file whose names are paths, such as ``params/head/kernel``; a
+        ``.msgpack`` file that ``flax.serialization`` made of variables or of a train state; or a folder that
         :func:`jaxvision.weights.read_orbax_folder` takes.
 
     Returns:
@@ -127,7 +131,7 @@ def read_variables(path: str | os.PathLike[str]) -> dict[str, Any]:
         return read_orbax_folder(path)
     if _existing(path).suffix == ".msgpack":
         return _read_msgpack(path)
-    tensors, _ = _read_safetensors(path)
+    tensors = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)[0]
     if foreign := _foreign_names(tensors):
         raise ValueError(
             f"{path}: expected names such as 'params/head/kernel', got {foreign[:3]}; read other weights "
@@ -248,9 +252,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with _open_npz(path) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Iterator[Any]:
+    """The archive, whose arrays are read when they are asked for."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            yield archive
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: not a whole npz file of plain arrays ({error}); arrays of objects are refused, because "

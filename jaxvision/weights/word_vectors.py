@@ -5,12 +5,15 @@
 * word2vec binary: a line ``V D``, then for each word its UTF-8 bytes, a blank and D little-endian float32;
   the authors' program puts a line end behind each, gensim does not.
 
+A word that comes again, as one does in GloVe's largest file, keeps its first vector; a warning is logged.
+
 References:
   Mikolov et al. 2013, https://code.google.com/archive/p/word2vec; Pennington, Socher and Manning 2014,
   *GloVe: Global Vectors for Word Representation*.
 """
 
 import gzip
+import logging
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +26,7 @@ from jaxvision.core import name_some, write_atomically
 
 __all__ = ["WordVectors", "read_word_vectors", "write_word_vectors"]
 
+_LOGGER = logging.getLogger(__name__)
 _FORMATS = ("text", "binary", "glove")
 _LONGEST_WORD = 4096  # bytes; beyond, what is read is no word
 
@@ -50,10 +54,14 @@ def read_word_vectors(
         first line of two numbers, or GloVe's, which has none.
       limit: read the first words only, in published files the most frequent; by default all.
 
+    Returns:
+      The words in the order of the file. Of one that comes again the first vector is kept, as gensim does,
+      and a warning is logged that says how many were left out.
+
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: for another format; or, with the place in the file, if it is cut off, a vector has another
-        length than the others or a word that was there already, or there are not as many words as the first
+        length than the others or a number that is not finite, or there are not as many words as the first
         line says.
     """
     path = Path(path)
@@ -125,15 +133,19 @@ def _header(line: bytes) -> tuple[int, int] | None:
 
 
 class _Rows:
-    """Words and vectors as they are read; refuses a word that comes twice."""
+    """Words and vectors as they are read; of a word that comes again the first vector stays."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int | None) -> None:
         self._path = path
+        self._limit = limit
         self._places: dict[str, str] = {}
         self._vectors: list[np.ndarray] = []
+        self._left_out: list[str] = []
 
-    def __len__(self) -> int:
-        return len(self._vectors)
+    @property
+    def full(self) -> bool:
+        """Whether there are as many words as were asked for."""
+        return len(self._vectors) == self._limit
 
     def add(self, word: bytes, vector: np.ndarray, place: str) -> None:
         try:
@@ -141,15 +153,36 @@ class _Rows:
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._path}: {place}: {word[:40]!r} is not UTF-8; convert it") from error
         if text in self._places:
-            raise ValueError(
-                f"{self._path}: {place}: {text!r} again, which is at {self._places[text]} already; "
-                "leave one out"
-            )
+            self._left_out.append(text)
+            return
         self._places[text] = place
         self._vectors.append(vector)
 
-    def finish(self) -> WordVectors:
-        return WordVectors(tuple(self._places), np.stack(self._vectors))
+    def finish(self, told: int | None) -> WordVectors:
+        """All words; ``told`` is how many the first line tells, if it does."""
+        found = len(self._vectors) + len(self._left_out)
+        if told is not None and (found > told or (found < told and not self.full)):
+            raise ValueError(
+                f"{self._path}: {found} words, but its first line tells {told}; the file is cut off, or two "
+                "were joined"
+            )
+        if not found:
+            raise ValueError(f"{self._path}: no word vector in it")
+        if self._left_out:
+            names = name_some([repr(word) for word in self._left_out])
+            _LOGGER.warning(
+                "%s: %d left out that came again: %s; each word keeps its first vector",
+                *(self._path, len(self._left_out), names),
+            )
+        vectors = np.stack(self._vectors)  # [V, D]
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            word, place = list(self._places.items())[broken[0]]
+            raise ValueError(
+                f"{self._path}: {place}: the vector of {word!r} has a number that is not finite; leave the "
+                "word out, or make the file again"
+            )
+        return WordVectors(tuple(self._places), vectors)
 
 
 def _read_text(path: Path, file: BinaryIO, format: str | None, limit: int | None) -> WordVectors:
@@ -158,9 +191,9 @@ def _read_text(path: Path, file: BinaryIO, format: str | None, limit: int | None
     if header is None and format == "text":
         raise ValueError(f"{path}: line 1 is {first[:60]!r}, expected how many words and how many values")
     lines = _lines(file, first if header is None else None)
-    size, rows = None if header is None else header[1], _Rows(path)
+    size, rows = None if header is None else header[1], _Rows(path, limit)
     for number, line in lines:
-        if limit is not None and len(rows) == limit:
+        if rows.full:
             break
         parts = line.rstrip().split(b" ")
         size = len(parts) - 1 if size is None else size
@@ -175,8 +208,7 @@ def _read_text(path: Path, file: BinaryIO, format: str | None, limit: int | None
             raise ValueError(f"{path}: line {number}: {error}; expected a word and {size} numbers") from error
         # A few words of GloVe's largest file hold blanks.
         rows.add(b" ".join(parts[:-size]), vector, f"line {number}")
-    _check_count(path, len(rows), header, limit)
-    return rows.finish()
+    return rows.finish(None if header is None else header[0])
 
 
 def _lines(file: BinaryIO, first: bytes | None) -> Iterator[tuple[int, bytes]]:
@@ -201,8 +233,10 @@ def _read_binary(path: Path, file: BinaryIO, limit: int | None) -> WordVectors:
     if data is None and count:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     place = 0 if path.suffix == ".gz" else len(first)
-    rows = _Rows(path)
-    for number in range(1, min(count, limit or count) + 1):
+    rows = _Rows(path, limit)
+    for number in range(1, count + 1):
+        if rows.full:
+            break
         blank = data.find(b" ", place, place + _LONGEST_WORD)
         end = blank + 1 + 4 * size
         if blank < 0 or end > len(data):
@@ -220,15 +254,4 @@ def _read_binary(path: Path, file: BinaryIO, limit: int | None) -> WordVectors:
             f"{path}: more than the {count} words of {size} values that its first line tells; that "
             "line is wrong, or the file is of another format"
         )
-    _check_count(path, len(rows), header, limit)
-    return rows.finish()
-
-
-def _check_count(path: Path, found: int, header: tuple[int, int] | None, limit: int | None) -> None:
-    if header is not None and found != min(header[0], limit or header[0]):
-        raise ValueError(
-            f"{path}: {found} words, but its first line tells {header[0]}; the file is cut off, or two "
-            "were joined"
-        )
-    if not found:
-        raise ValueError(f"{path}: no word vector in it")
+    return rows.finish(count)

@@ -97,11 +97,11 @@ def load(
           or another library that the network has a table for, also with a prefix that a wrapper put before
           all names, such as ``module.``;
         * what :func:`jaxvision.weights.read_variables` reads: the ``weights.safetensors`` of a training run,
-          a ``.msgpack`` file of Flax, the folder of an Orbax checkpoint;
+          an ``.npz`` or a ``.msgpack`` file of variables, the folder of a run or of an Orbax checkpoint;
         * ``"hf://timm/resnet50.a1_in1k"``, with ``@revision`` and ``/file`` after it if need be, for
           :func:`jaxvision.weights.fetch_from_hub`.
       num_classes: number of classes K; by default as many as the file has. If the file has another number,
-        the leaves whose shape depends on it, those of the head, are initialised from ``key``.
+        or no head, the leaves whose shape depends on it, those of the head, are initialised from ``key``.
       key: for the leaves that do not come from the file; by default ``jax.random.key(0)``.
       **overrides: as :func:`create`.
 
@@ -124,21 +124,26 @@ def load(
         path, preprocessing = fetch_from_hub(str(weights))
     if path.suffix == ".safetensors":
         preprocessing = read_preprocessing(path) or preprocessing
+    elif path.is_dir():
+        preprocessing = _preprocessing_of_run(path)
     network = _build(name, entry, overrides)
     filling = _open(name, entry, path, network)
     initialised: tuple[str, ...] = ()
-    if filling.num_classes in (None, network.num_classes):
+    found = filling.num_classes
+    if network.num_classes in (None, found) or (found is None and num_classes is None):
         variables = filling.fill(network.target)
     else:
-        published = _build(name, entry, {**overrides, "num_classes": filling.num_classes})
-        variables = filling.fill(published.target)
+        # Without a head any other number tells which leaves are the head's.
+        classes = network.num_classes + 1 if found is None else found
+        published = _build(name, entry, {**overrides, "num_classes": classes})
+        variables = filling.fill(published.target if found else _common(published.target, network.target))
         if num_classes is None:
             network = published
         else:
             variables, initialised = _renew_head(variables, network, key)
             _LOGGER.warning(
-                "%s: %s has %s classes, %d were asked for: initialised anew %s",
-                name, weights, filling.num_classes, num_classes, ", ".join(initialised),
+                "%s: %s has %s, %d were asked for: initialised anew %s", name, weights,
+                f"{found} classes" if found else "no classes", num_classes, ", ".join(initialised),
             )  # fmt: skip
     return Pretrained(network.model, variables, preprocessing or entry.preprocessing, initialised)
 
@@ -173,6 +178,17 @@ def export_state_dict(
     return to_state_dict(variables, rules)
 
 
+def _preprocessing_of_run(folder: Path) -> Preprocessing | None:
+    """What the file of weights says that a finished run has beside its ``checkpoints``."""
+    step = folder.absolute()
+    run = next((inner.parent for inner in (step, step.parent) if inner.name == "checkpoints"), folder)
+    file = run / "weights.safetensors"
+    if file.exists() and (preprocessing := read_preprocessing(file)) is not None:
+        return preprocessing
+    _LOGGER.warning("%s: says nothing of its images; they are prepared as the table of networks says", folder)
+    return None
+
+
 def _build(name: str, entry: Entry, overrides: Mapping[str, Any]) -> _Network:
     model = create(name, **overrides)
     images = jax.ShapeDtypeStruct((1, *entry.preprocessing.input_shape), jnp.float32)
@@ -183,9 +199,11 @@ def _build(name: str, entry: Entry, overrides: Mapping[str, Any]) -> _Network:
 def _renew_head(
     variables: Any, network: _Network, key: jax.Array | None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Initial values for the leaves whose shape is another one in the network."""
+    """Initial values for the leaves that are absent, or whose shape is another one in the network."""
     found, target = flatten_paths(variables), flatten_paths(network.target)
-    paths = tuple(path for path, leaf in target.items() if found[path].shape != leaf.shape)
+    paths = tuple(
+        path for path, leaf in target.items() if path not in found or found[path].shape != leaf.shape
+    )
 
     def initial(key: jax.Array) -> dict[str, jax.Array]:
         images = jnp.zeros(network.images.shape, network.images.dtype)
@@ -194,6 +212,12 @@ def _renew_head(
 
     fresh = jax.device_get(jax.jit(initial)(jax.random.key(0) if key is None else key))
     return unflatten_paths({**found, **fresh}), paths
+
+
+def _common(target: Any, other: Any) -> dict[str, Any]:
+    """The leaves that have one shape in both."""
+    leaves, others = flatten_paths(target), flatten_paths(other)
+    return unflatten_paths({path: leaf for path, leaf in leaves.items() if others[path].shape == leaf.shape})
 
 
 class _Published(NamedTuple):
@@ -208,8 +232,14 @@ class _Published(NamedTuple):
         for name, (rule, paths) in match_keys(self.tensors, self.rules).items():
             value = self.tensors[name]
             if _HEAD in paths and value.ndim > 1:
-                head = LAYOUTS[rule.layout](value, rule.spatial)
+                try:
+                    head = LAYOUTS[rule.layout](value, rule.spatial)
+                except ValueError as error:
+                    raise ValueError(f"{self.what}: {name} is {list(value.shape)}: {error}") from error
                 assert isinstance(head, np.ndarray), "the head's kernel is one tensor"
+                if not head.size:
+                    shape = list(value.shape)
+                    raise ValueError(f"{self.what}: {name} is {shape}; expected one class or more")
                 return head.shape[-1]
         return None
 
@@ -217,7 +247,9 @@ class _Published(NamedTuple):
         try:
             return convert(self.tensors, self.rules, target, ignore=BOOKKEEPING)
         except ValueError as error:
-            raise ValueError(f"{self.what}: {error}") from error
+            lacks_head = self.num_classes is None and _HEAD in flatten_paths(target)
+            remedy = "; it has no head: give num_classes to initialise one" if lacks_head else ""
+            raise ValueError(f"{self.what}: {error}{remedy}") from error
 
 
 class _Own(NamedTuple):
@@ -229,7 +261,11 @@ class _Own(NamedTuple):
     @property
     def num_classes(self) -> int | None:
         head = self.leaves.get(_HEAD)
-        return None if head is None else head.shape[-1]
+        if head is None:
+            return None
+        if not head.ndim or not head.size:
+            raise ValueError(f"{self.what}: {_HEAD} is {list(head.shape)}; expected one class or more")
+        return head.shape[-1]
 
     def fill(self, target: Any) -> dict[str, Any]:
         wanted = flatten_paths(target)

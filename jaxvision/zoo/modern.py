@@ -31,13 +31,15 @@ def _timm_vit(variant: str) -> Entry:
 
 
 def _nfnet(variant: str, crop: float) -> Entry:
-    """``crop`` is the share of the resized side that the network sees.
+    """``crop`` is the share of each resized side that the network sees.
 
-    timm resizes to a square, whatever an image's proportions, in front of the crop; this keeps them.
+    The published weights, those named dm, see whole images resized to a square, whatever their proportions.
     """
     builder = functools.partial(build_classifier, nfnet, variant, head=NFNetClassifier)
     size = NFNET_RECIPES[variant[-2:]].test_size
-    preprocessing = Preprocessing((size, size), math.floor(size / crop), interpolation="bicubic")
+    side = math.floor(size / crop)
+    resize = (side, side) if variant.startswith("dm_") else side
+    preprocessing = Preprocessing((size, size), resize, interpolation="bicubic")
     return Entry(builder, nfnet_timm_rules, _NFNET_PAPER, preprocessing)
 
 

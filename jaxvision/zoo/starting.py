@@ -1,9 +1,7 @@
 """Networks on a backbone that start from the weights of the classifier with the same backbone."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,7 +9,7 @@ import jax
 
 from jaxvision.core import flatten_paths, name_some
 from jaxvision.segmentation import take_from_classifier
-from jaxvision.weights import Preprocessing, is_hub_address, read_metadata
+from jaxvision.weights import Preprocessing, read_note
 from jaxvision.zoo.loading import load
 from jaxvision.zoo.table import ENTRIES, find_entry
 
@@ -133,8 +131,6 @@ def starting_variables(
 
 def _network_of_run(path: str) -> str | None:
     """The network of the weights of a run; None for other weights."""
-    if is_hub_address(path) or Path(path).suffix != ".safetensors":
-        return None
-    config = read_metadata(path).get("config")
-    name: str | None = None if config is None else json.loads(config)["model"]["name"]
+    config = read_note(path, "config")
+    name: str | None = None if config is None else config["model"]["name"]
     return name

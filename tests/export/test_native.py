@@ -39,6 +39,29 @@ def test_wrong_suffix_and_metadata_raise(tmp_path):
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_stops_the_converter_is_a_message(tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise TypeError("no integer")
+
+    monkeypatch.setattr(pytest.importorskip("jax2onnx"), "to_onnx", stop)
+    with pytest.raises(ValueError, match="Classifier: no integer; export it as StableHLO"):
+        export_onnx(tmp_path / "net.onnx", zoo.create("cifar_resnet20"), {}, input_shape=(32, 32, 3))
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+def test_a_pyramid_has_no_onnx_graph(tmp_path):
+    pytest.importorskip("jax2onnx")
+    small = {"convolutions": (1, 1, 1, 1, 1), "features": (2, 2, 2, 2, 2)}
+    model, shape = zoo.create("spp_vgg16", num_classes=3, hidden=4, backbone=small), (64, 64, 3)
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, *shape)))
+    with pytest.raises(ValueError, match=r"SPPClassifier: .*export it as StableHLO instead"):
+        export_onnx(tmp_path / "net.onnx", model, variables, input_shape=shape)
+    assert not (tmp_path / "net.onnx").exists()
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "googlenet"])
 @pytest.mark.filterwarnings("ignore")  # of the converter and what it imports
 def test_onnx_runtime_computes_the_same(name, tmp_path):

@@ -129,8 +129,19 @@ def test_command_takes_the_fields_and_the_class_names_of_a_run(tmp_path, capsys)
     assert exported.call(jnp.zeros((2, *SHAPE))).shape == (2, 3)
     (tmp_path / "names.txt").write_text("x\ny\nz\n")
     assert main([*command, *fields, "--class-names", str(tmp_path / "names.txt")]) == 0
-    assert load_stablehlo(out).metadata["class_names"] == ["x", "y", "z"]
-    for wrong, message in (([], "does not fit resnet18"), (["--set", "x"], "expected FIELD=VALUE")):
+    noted = load_stablehlo(out).metadata
+    assert noted["class_names"] == ["x", "y", "z"]
+    # The crop keeps its share: 256 of 224 is 40 of 33, but never less than the crop.
+    assert (noted["preprocessing"]["size"], noted["preprocessing"]["resize"]) == ([40, 33], 40)
+    (tmp_path / "few.txt").write_text("x\ny\n")
+    for wrong, message in (
+        ([], "does not fit resnet18"),
+        (["--set", "x"], "expected FIELD=VALUE"),
+        ([*fields, "--size", "1", "2", "3"], "--size: expected a height, or height and width"),
+        ([*fields, "--size", "0"], "--size: expected a height, or height and width"),
+        ([*fields, "--class-names", str(tmp_path / "few.txt")], "got 2 names, expected 3"),
+        ([*fields, "--out", str(tmp_path / "net.onnx")], "--platforms: "),
+    ):
         assert main([*command, *wrong]) == 1
         assert message in capsys.readouterr().err
 

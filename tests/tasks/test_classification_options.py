@@ -90,8 +90,71 @@ def test_a_root_is_needed(source, tmp_path):
 def test_a_class_too_small_to_be_divided_is_named(tmp_path):
     _write(tmp_path / "cat", 9)
     _write(tmp_path / "dog", 1)
-    with pytest.raises(ValueError, match="class 1 has 1"):
+    with pytest.raises(ValueError, match="class dog has 1"):
         ClassificationData(source="folder", root=tmp_path).open_parts()
+
+
+def test_folders_that_are_no_parts_are_named(tmp_path):
+    data = ClassificationData(source="folder", root=tmp_path)
+    for part in ("train", "valid"):
+        for name in ("cat", "dog"):
+            _write(tmp_path / part / name, 4)
+    with pytest.raises(ValueError, match="got train, valid; expected train/"):
+        data.open_parts()
+    (tmp_path / "train").rename(tmp_path / "test")
+    with pytest.raises(ValueError, match="got test, valid; expected train/"):
+        data.open_parts()
+
+
+def test_a_test_part_without_classes_is_not_passed_over(tmp_path):
+    for part in ("train/cat", "train/dog", "val/cat", "val/dog", "test"):
+        _write(tmp_path / part, 4)
+    with pytest.raises(ValueError, match="got test, train, val; expected train/"):
+        ClassificationData(source="folder", root=tmp_path).open_parts()
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for name in ("bus", "car", "train"):
+        _write(tmp_path / name, 10)
+    _write(tmp_path / "bus" / "red", 2)  # images of a class may lie deeper
+    parts = ClassificationData(source="folder", root=tmp_path).open_parts()
+    assert parts.train.class_names == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": "none", "padding": 3}, "--data.padding: got 3, which --data.crop none does not read"),
+        ({"crop": "pad", "crop_scale": (0.5, 1.0)}, "--data.crop-scale: .*--data.crop pad does not"),
+        ({"flip": 1.5}, "RandomHorizontalFlip: got probability 1.5"),
+        ({"flip": -1.0}, "RandomHorizontalFlip: got probability -1.0"),
+        ({"jitter": -0.1}, "ColourJitter: .*expected all three in 0..1"),
+        ({"erasing": -0.1}, "RandomErasing: got probability -0.1"),
+    ],
+)
+def test_what_the_images_are_not_varied_by_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PreparedImages(ClassificationData(**options), EXPECTED).train_transform()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("digits", {"root": "flowers"}),
+        ("digits", {"val_share": 0.3}),
+        ("folder", {"val_csv": "val.csv"}),
+        ("arrays", {"test_csv": "test.csv"}),
+        ("folder", {"image_root": "images"}),
+        ("arrays", {"columns": ("file", "kind")}),
+        ("arrays", {"test_share": 0.3}),
+    ],
+)
+def test_what_a_source_does_not_read_is_refused(source, options):
+    (name,) = options
+    with pytest.raises(
+        ValueError, match=f"--data.{name.replace('_', '-')}: .*--data.source {source} does not"
+    ):
+        ClassificationData(source=source, **options).open_parts()
 
 
 EXPECTED = Preprocessing(size=(224, 224), resize=256, mean=(0.5, 0.5, 0.5), interpolation="bicubic")
@@ -106,6 +169,14 @@ def test_the_network_says_what_the_options_leave_open():
     assert found == EXPECTED._replace(size=(112, 112), mean=(0.1, 0.2, 0.3), resize=120)
     assert PreparedImages(dataclasses.replace(given, resize=None), EXPECTED).preprocessing.resize == 128
     assert PreparedImages(ClassificationData(), EXPECTED).preprocessing.size == (16, 16)
+
+
+def test_weights_of_squashed_images_keep_that_at_another_size():
+    squashed = EXPECTED._replace(resize=(256, 256))
+    images = PreparedImages(ClassificationData(source="folder", size=(112, 168)), squashed)
+    assert images.preprocessing.resize == (128, 192)
+    record = {"image": np.full((50, 400, 3), 200, np.uint8), "label": np.int32(0)}
+    assert images.eval_transform()(record, np.random.default_rng(0))["image"].shape == (112, 168, 3)
 
 
 def test_an_oblong_crop_is_filled():
@@ -158,6 +229,8 @@ def test_unknown_interpolation_is_named():
     ("options", "message"),
     [
         ({"class_weights": (1.0, 2.0)}, "got 2 weights for 3 classes"),
+        ({"class_weights": (0.0, 0.0, 0.0)}, "expected numbers >= 0, and one above 0"),
+        ({"class_weights": (1.0, -1.0, 2.0)}, "expected numbers >= 0, and one above 0"),
         ({"label_smoothing": 1.5}, r"label-smoothing: expected a number in \[0, 1\]"),
         ({"cutmix": -0.1}, r"--loss\.cutmix: expected 0 or more"),
         ({"auxiliary": -1.0}, r"--loss\.auxiliary"),

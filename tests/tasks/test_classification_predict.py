@@ -54,6 +54,14 @@ def test_a_batch_of_broken_files_is_passed_over(files):
         classify_files(_logits([]), files, PLAIN, temperature=1.0, batch_size=0)
 
 
+def test_an_image_that_cannot_be_prepared_is_named_and_the_others_are_done(files, capsys):
+    Image.fromarray(np.zeros((1, 30_000, 3), np.uint8)).save(files[2])
+    big = PLAIN._replace(resize=100, size=(4, 4))
+    found = classify_files(_logits([]), files, big, temperature=1.0, batch_size=5)
+    assert [path.name for path, _ in found] == ["0.png", "1.png", "3.png", "4.png"]
+    assert "2.png: an image of 1 x 30000 would be resized" in capsys.readouterr().err
+
+
 def test_the_most_probable_classes_are_written(files, tmp_path):
     predictions = [(files[0], np.array([0.2, 0.5, 0.3])), (files[1], np.array([0.4, 0.4, 0.2]))]
     written = write_predictions(tmp_path / "out", predictions, ("ä", "b", "c"), top=2)

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from jaxvision import zoo
 from jaxvision.data import eval_transform
 from jaxvision.training import CheckpointError, make_train_step, read_json_lines
-from jaxvision.weights import read_metadata, read_variables, read_weights
+from jaxvision.weights import read_metadata, read_variables, read_weights, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "train" / "classification.py"
 NET = ("--model.blocks", "1", "1", "1", "--model.features", "4", "4", "8")
@@ -181,10 +181,22 @@ def test_published_weights_classify_with_their_own_preprocessing(script, publish
     assert found == pytest.approx(wanted, rel=1e-4)
 
 
+def test_names_in_the_file_of_weights_are_the_networks_own(script, published, tmp_path):
+    file, path, _ = published
+    with np.load(file) as tensors:
+        metadata = {"class_names": json.dumps(list("klmnopqrst"))}
+        write_safetensors(tmp_path / "net.safetensors", dict(tensors), metadata=metadata)
+    more = ["--weights", str(tmp_path / "net.safetensors"), "--top", "10", "--out", str(tmp_path / "out")]
+    assert script.main(["predict", str(path), *more, *NAMED, *FIELDS]) == 0
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {entry["class"] for entry in record["classes"]} == set("klmnopqrst")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         ((), "not the weights.safetensors of a run of this script; .*--model.name"),
+        (("--model.num-classes", "3"), "--model.class-names are of weights that no run wrote"),
         ((*NAMED, "--calibrated"), "only the weights of a run come with a temperature"),
         ((*NAMED, *FIELDS, "--model.num-classes", "7"), "another number of classes"),
         ((*NAMED,), "does not fit cifar_resnet20"),
@@ -219,6 +231,12 @@ def test_a_learning_rate_range_test(script, tmp_path, capsys):
     assert "suggestion: --optimizer.learning-rate" in shown or "never fell" in shown
     with Image.open(tmp_path / "range" / "lr_range.png") as image:
         assert min(image.size) > 200
+
+
+@pytest.mark.parametrize("option", ["--folds", "--optimizer.accumulate"])
+def test_a_range_test_refuses_what_would_spoil_its_rates(script, tmp_path, option):
+    with pytest.raises(ValueError, match="lr-range takes a step a rate"):
+        script.main(["lr-range", *_options(tmp_path, "range", option, "3")])
 
 
 @pytest.mark.slow
@@ -285,11 +303,17 @@ def test_a_head_of_as_many_but_other_classes_is_kept_and_named(script, run, caps
     options = script.ModelOptions(
         weights=str(run / "weights.safetensors"), blocks=(1, 1, 1), features=(4, 4, 8)
     )
-    script.load_pretrained(options, [f"class {index}" for index in range(10)])
+    script.load_pretrained(options, [f"class {index}" for index in range(10)], seed=0)
     shown = capsys.readouterr().out
     assert "its classes were 0, 1, 2, 3, 4 and 5 more, here they are class 0" in shown
-    script.load_pretrained(options, list("0123456789"))
+    script.load_pretrained(options, list("0123456789"), seed=0)
     assert capsys.readouterr().out == ""
+    kernels = [
+        script.load_pretrained(options, ["a", "b"], seed=seed).variables["params"]["head"]["kernel"]
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])  # a new head is of the run's seed
 
 
 @pytest.mark.parametrize(
@@ -310,6 +334,7 @@ def test_a_head_of_as_many_but_other_classes_is_kept_and_named(script, run, caps
         (["--folds", "1"], "folds"),
         (["--folds", "5", "--run.patience", "3"], "follow the score"),
         (["--folds", "1000"], "expected at least 1000 members of each class"),
+        (["--data.root", "flowers"], r"--data\.source digits does not read; .*--data\.source folder"),
         (["--run.devices", "64"], "this machine has"),
         (["--model.weights", "absent.safetensors"], "absent.safetensors"),
         (["--model.set", "depth=3"], "--set depth: cifar_resnet20 has no such field"),
@@ -343,6 +368,13 @@ def test_one_class_is_refused(script, pictures, tmp_path):
     shutil.rmtree(pictures / "light")
     with pytest.raises(ValueError, match="1 class folder"):
         script.main(_options(tmp_path, "one", "--data.source", "folder", "--data.root", str(pictures)))
+
+
+def test_a_class_smaller_than_the_folds_is_named(script, pictures, tmp_path):
+    data = ("--data.source", "folder", "--data.root", str(pictures))
+    with pytest.raises(ValueError, match="class dark has 17, class light has 17, expected at least 18"):
+        script.main(_options(tmp_path, "few", *data, "--folds", "18"))
+    assert not (tmp_path / "few").exists()
 
 
 def test_weights_that_do_not_fit_are_refused(script, run, tmp_path):
@@ -388,8 +420,6 @@ def test_a_loss_that_is_no_number_ends_the_run(script, tmp_path):
 
 
 def test_weights_of_another_script_are_refused(script, tmp_path, run):
-    from jaxvision.weights import write_safetensors
-
     path = tmp_path / "other.safetensors"
     metadata = {"config": json.dumps({"model": {"hidden": 3}}), "class_names": "[]"}
     write_safetensors(path, {"params": {"x": np.zeros(1)}}, metadata=metadata)

@@ -125,6 +125,18 @@ def test_a_network_of_the_zoo_is_filled_from_the_hub_and_then_from_the_cache(hub
     np.testing.assert_array_equal(again.variables["params"]["head"]["kernel"], source["fc.weight"].T)
 
 
+def test_weights_of_squashed_images_are_filled_from_the_hub(hub, tmp_path):
+    source, fields = narrow_resnet()
+    root = "timm/resnet18.squashed/resolve/main/"
+    squashed = {"input_size": [3, 192, 192], "crop_pct": 0.9, "crop_mode": "squash"}
+    hub.files = {
+        root + "model.safetensors": safetensors_bytes(source, tmp_path),
+        root + "config.json": json.dumps({"pretrained_cfg": squashed}).encode(),
+    }
+    loaded = zoo.load("resnet18", weights="hf://timm/resnet18.squashed", backbone=fields)
+    assert loaded.preprocessing == Preprocessing((192, 192), (213, 213), interpolation="bicubic")
+
+
 def test_revision_and_file_are_asked_for(hub):
     hub.files = {"me/net/resolve/v1.0/deep/weights.npz": b"numbers", "me/net/resolve/main/x": b""}
     found = fetch_from_hub("hf://me/net@v1.0/deep/weights.npz")

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from jaxvision.data import eval_transform
 from jaxvision.weights import (
     Preprocessing,
     preprocessing_from_dict,
@@ -62,8 +63,10 @@ def test_reads_timms_config():
     half = preprocessing_from_timm({"mean": [0.5, 0.5, 0.5], "input_size": [3, 299, 299]})
     assert half.mean == (0.5, 0.5, 0.5)
     assert (half.size, half.resize) == ((299, 299), 341)
+    squashed = preprocessing_from_timm({"crop_mode": "squash", "input_size": [3, 192, 256], "crop_pct": 0.9})
+    assert (squashed.size, squashed.resize) == ((192, 256), (213, 284))
     for wrong, message in (
-        ({"crop_mode": "squash"}, "crop_mode 'squash' is not supported"),
+        ({"crop_mode": "border"}, "crop_mode 'border' is not supported"),
         ({"input_size": [224, 224]}, "got input_size"),
         ({"crop_pct": -1}, "crop_pct -1"),
         ({"interpolation": "random"}, "got interpolation 'random'"),
@@ -87,27 +90,40 @@ def test_travels_in_a_file(tmp_path):
 
 @pytest.mark.parity
 def test_timms_configs_give_timms_evaluation():
-    """Size, resize, mean and deviation for every config of timm that crops the middle."""
+    """Size, resize, mean and deviation for configs of timm, all that squash among them."""
     import timm
     from timm.data import create_transform, resolve_data_config
 
     compared = 0
-    for name in timm.list_models(pretrained=True)[::25]:
+    for position, name in enumerate(timm.list_models(pretrained=True)):
         config = timm.get_pretrained_cfg(name).to_dict()
-        if (
-            config.get("crop_mode", "center") != "center"
-            or config["input_size"][1] != config["input_size"][2]
-        ):
+        mode, (_, height, width) = config.get("crop_mode", "center"), config["input_size"]
+        if mode == "border" or height != width or (mode == "center" and position % 25):
             continue
         found = preprocessing_from_timm(config)
         steps = create_transform(**resolve_data_config(pretrained_cfg=config), is_training=False).transforms
         resize, crop, _, normalize = steps
-        assert (found.resize, found.resize) in {
-            (resize.size, resize.size),
-            tuple(np.broadcast_to(resize.size, 2)),
-        }
+        sides = tuple(np.broadcast_to(resize.size, 2).tolist())
+        assert found.resize == sides if mode == "squash" else (found.resize, found.resize) == sides
         assert found.size == tuple(crop.size)
         assert found.interpolation == resize.interpolation.value
         np.testing.assert_allclose([found.mean, found.std], [normalize.mean, normalize.std], rtol=1e-6)
         compared += 1
     assert compared > 20
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("size", [(150, 400), (301, 90)])
+def test_squashed_pictures_are_timms(size):
+    """Oblong ones, of which the middle alone would show another part."""
+    import timm
+    from PIL import Image
+    from timm.data import create_transform, resolve_data_config
+
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    config = timm.get_pretrained_cfg("dm_nfnet_f0.dm_in1k").to_dict()
+    theirs = create_transform(**resolve_data_config(pretrained_cfg=config), is_training=False)
+    expected = theirs(Image.fromarray(picture)).numpy().transpose(1, 2, 0)
+    ours = eval_transform(preprocessing_from_timm(config))
+    got = ours({"image": picture}, np.random.default_rng(0))["image"]
+    np.testing.assert_allclose(got, expected, atol=1e-5)

@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path, format):
 @given(
     st.dictionaries(
         st.text(min_size=1).filter(lambda word: word.isprintable() and word.split() == [word]),
-        st.lists(st.floats(width=32, allow_nan=False), min_size=3, max_size=3),
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
         min_size=1,
     ),
     st.sampled_from(["text", "binary"]),
@@ -63,6 +63,23 @@ def test_words_of_gloves_largest_file_hold_blanks(tmp_path):
     assert read_word_vectors(tmp_path / "glove.txt").words == ("the", ". . .")
 
 
+def test_a_word_that_comes_again_keeps_its_first_vector(tmp_path, caplog):
+    """GloVe's largest file holds one, of two replacement characters."""
+    rows = [("the", 1.0), ("\ufffd\ufffd", 2.0), ("the", 3.0), ("of", 4.0), ("\ufffd\ufffd", np.nan)]
+    text = "".join(f"{word} {value}\n" for word, value in rows)
+    (tmp_path / "glove.txt").write_text(text)
+    (tmp_path / "v.txt").write_text(f"5 1\n{text}")
+    records = [word.encode() + b" " + struct.pack("<f", value) for word, value in rows]
+    (tmp_path / "v.bin").write_bytes(b"5 1\n" + b"".join(records))
+    for name in FORMATS.values():
+        caplog.clear()
+        _same(read_word_vectors(tmp_path / name), ("the", "\ufffd\ufffd", "of"), [[1.0], [2.0], [4.0]])
+        assert "2 left out that came again: 'the'" in caplog.text
+        _same(
+            read_word_vectors(tmp_path / name, limit=3), ("the", "\ufffd\ufffd", "of"), [[1.0], [2.0], [4.0]]
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -72,7 +89,9 @@ def test_words_of_gloves_largest_file_hold_blanks(tmp_path):
         ("v.txt", b"1 2\nthe 0 1\nof 2 3\n", "2 words, but its first line tells 1"),
         ("v.txt", b"2 2\nthe 0 1\nof 2\n", "line 3: 1 values behind b'of', expected 2; the file is cut off"),
         ("v.txt", b"2 2\nthe 0 1\nof 2 x\n", "line 3: .*expected a word and 2 numbers"),
-        ("v.txt", b"2 2\nthe 0 1\nthe 2 3\n", "line 3: 'the' again, which is at line 2 already"),
+        ("v.txt", b"3 2\nthe 0 1\nthe 2 3\n", "2 words, but its first line tells 3"),
+        ("v.txt", b"2 2\nthe 0 1\nof 2 nan\n", "line 3: the vector of 'of' has a number that is not finite"),
+        ("glove.txt", b"the 0 1\nof inf 3\n", "line 2: the vector of 'of' has a number that is not finite"),
         ("v.txt", b"1 2\n\xff\xfe 0 1\n", "line 2: .* is not UTF-8"),
         ("glove.txt", b"the 0 1\nof 2\n", "line 2: 1 values behind b'of', expected 2"),
         ("v.bin", b"", "it starts with b'', expected the numbers of words"),
@@ -81,6 +100,7 @@ def test_words_of_gloves_largest_file_hold_blanks(tmp_path):
         ("v.bin", b"2 1\nthe " + bytes(4), "cut off in word 2 of 2"),
         ("v.bin", b"1 1\nthe " + bytes(4) + b"of " + bytes(4), "more than the 1 words of 1 values"),
         ("v.bin", b"0 1\n", "no word vector in it"),
+        ("v.bin", b"1 1\nthe " + struct.pack("<f", np.nan), "word 1: the vector of 'the' has a number that"),
         ("v.txt.gz", b"no gzip", "not a whole gzip file"),
         ("v.txt.gz", gzip.compress(b"2 1\nthe 0\nof 1\n", mtime=0)[:-12], "not a whole gzip file"),
     ],

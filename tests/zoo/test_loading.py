@@ -59,6 +59,22 @@ def assert_filled_from(loaded, source, *, but=()):
             np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
 
 
+def renewed_kernel(path, source, caplog, said):
+    """The kernel of a head of 7 classes, after a look at all that is kept and said."""
+    with caplog.at_level(logging.WARNING):
+        loaded = load(path, num_classes=7)
+    head = ("params/head/bias", "params/head/kernel")
+    assert sorted(loaded.initialised) == list(head)
+    assert said in caplog.text
+    assert "params/head/kernel" in caplog.text
+    assert loaded.model.num_classes == 7
+    assert_filled_from(loaded, source, but=head)
+    kernel = loaded.variables["params"]["head"]["kernel"]
+    assert kernel.shape == (8, 7)
+    assert np.std(kernel) > 0
+    return kernel
+
+
 def test_takes_the_number_of_classes_from_the_file(tmp_path):
     source = published()
     loaded = load(npz(tmp_path / "weights.npz", source))
@@ -83,20 +99,38 @@ def test_the_same_number_of_classes_keeps_the_head(tmp_path, caplog):
 def test_another_number_of_classes_renews_the_head_alone_and_says_so(tmp_path, caplog):
     source = published()
     path = npz(tmp_path / "weights.npz", source)
-    with caplog.at_level(logging.WARNING):
-        loaded = load(path, num_classes=7)
-    head = ("params/head/bias", "params/head/kernel")
-    assert sorted(loaded.initialised) == list(head)
-    assert "has 5 classes, 7 were asked for" in caplog.text
-    assert "params/head/kernel" in caplog.text
-    assert loaded.model.num_classes == 7
-    assert_filled_from(loaded, source, but=head)
-    kernel = loaded.variables["params"]["head"]["kernel"]
-    assert kernel.shape == (8, 7)
-    assert np.std(kernel) > 0
+    kernel = renewed_kernel(path, source, caplog, "has 5 classes, 7 were asked for")
     again, other = (load(path, num_classes=7, key=jax.random.key(seed)) for seed in (0, 1))
     np.testing.assert_array_equal(kernel, again.variables["params"]["head"]["kernel"])
     assert not np.array_equal(kernel, other.variables["params"]["head"]["kernel"])
+
+
+def test_weights_without_a_head_start_the_backbone(tmp_path, caplog):
+    source = published()
+    headless = {key: value for key, value in source.items() if not key.startswith("fc.")}
+    path = npz(tmp_path / "weights.npz", headless)
+    renewed_kernel(path, source, caplog, "has no classes, 7 were asked for")
+    with pytest.raises(ValueError, match=r"head/.*it has no head: give num_classes"):
+        load(path)
+    npz(path, {key: value for key, value in headless.items() if key != "bn1.weight"})
+    with pytest.raises(ValueError, match=r"stem_norm/scale.*are of another variant, or a rule is missing$"):
+        load(path, num_classes=7)
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 1, 1), (0, 8)])
+def test_a_head_of_another_kind_is_named(tmp_path, shape):
+    source = published() | {"fc.weight": np.zeros(shape, np.float32)}
+    with pytest.raises(ValueError, match=re.escape(f"does not fit resnet18: fc.weight is {list(shape)}")):
+        load(npz(tmp_path / "weights.npz", source))
+
+
+@pytest.mark.parametrize("shape", [(), (8, 0)])
+def test_a_head_of_our_own_without_classes_is_named(tmp_path, shape):
+    leaves = flatten_paths(own_variables(tmp_path)) | {"params/head/kernel": np.zeros(shape, np.float32)}
+    path = npz(tmp_path / "weights.npz", leaves)
+    for fields in ({}, {"num_classes": 7}):
+        with pytest.raises(ValueError, match=re.escape(f"params/head/kernel is {list(shape)}; expected one")):
+            load(path, **fields)
 
 
 def test_a_head_that_disagrees_with_itself_is_refused(tmp_path):
@@ -204,6 +238,8 @@ def test_our_own_safetensors(tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded.variables, variables))
     renewed = load(path, num_classes=2)
     assert sorted(renewed.initialised) == ["params/head/bias", "params/head/kernel"]
+    same = load(npz(tmp_path / "weights.npz", flatten_paths(variables)))
+    assert jax.tree.all(jax.tree.map(np.array_equal, same.variables, variables))
     with pytest.raises(ValueError, match=r"stage1_block2/norm1/mean is absent in the file"):
         load(path, name="resnet34")
 
@@ -234,9 +270,12 @@ def test_msgpack_of_flax(tmp_path):
 
 def test_plain_orbax_checkpoint(tmp_path):
     variables = own_variables(tmp_path)
+    text = json.dumps(weights.preprocessing_to_dict(PREPARED))  # of a run that is none of this folder's
+    write_safetensors(tmp_path / "weights.safetensors", variables, metadata={"preprocessing": text})
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "checkpoint", jax.tree.map(np.array, variables))
     loaded = load(tmp_path / "checkpoint")
+    assert loaded.preprocessing == zoo.ENTRIES["resnet18"].preprocessing
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded.variables, variables))
     assert isinstance(loaded.variables["params"]["head"]["kernel"], np.ndarray)
     (tmp_path / "empty").mkdir()
@@ -244,7 +283,7 @@ def test_plain_orbax_checkpoint(tmp_path):
         load(tmp_path / "empty")
 
 
-def test_the_newest_checkpoint_of_a_run_with_its_averaged_parameters(tmp_path):
+def test_the_newest_checkpoint_of_a_run_with_its_averaged_parameters(tmp_path, caplog):
     variables = own_variables(tmp_path)
     optimizer = optax.chain(optax.sgd(0.1, momentum=0.9), optimizers.track_average(0.9))
 
@@ -259,9 +298,14 @@ def test_the_newest_checkpoint_of_a_run_with_its_averaged_parameters(tmp_path):
     checkpoints.save(0, state(0, 3.0), {})
     checkpoints.save(10, state(10, 2.0), {})
     checkpoints.close()
+    assert load(tmp_path / "run").preprocessing == zoo.ENTRIES["resnet18"].preprocessing
+    assert "run: says nothing of its images" in caplog.text
+    text = json.dumps(weights.preprocessing_to_dict(PREPARED))  # as a finished run leaves it
+    write_safetensors(tmp_path / "run" / "weights.safetensors", variables, metadata={"preprocessing": text})
     # At step 10 the average is that of the variables, at step 0 that of three times them.
     for folder in ("run", "run/checkpoints", "run/checkpoints/10"):
         loaded = load(tmp_path / folder)
+        assert loaded.preprocessing == PREPARED
         assert jax.tree.all(jax.tree.map(np.array_equal, loaded.variables, variables))
     first = load(tmp_path / "run" / "checkpoints" / "0").variables
     head = variables["params"]["head"]["kernel"]

