@@ -21,6 +21,7 @@ Go on with a text:
         --weights runs/python-small-1/weights.safetensors
 
 --recipe small, medium or large: begin with the options of that network in the paper; each may be changed.
+Its learning rate and clip go with --data.window, so that updates stay the paper's.
 """
 
 import dataclasses
@@ -270,22 +271,29 @@ def write_text(tokens: Sequence[str], *, kind: str) -> str:
     return "".join("\n" if token == END else f" {token}" for token in tokens)
 
 
+def recipe_config(name: str, *, window: int | None = None) -> Config:
+    """The configuration that a recipe of the paper begins with."""
+    data, epochs, optimizer = recipe_options(name, window=window)
+    return Config(data, ModelOptions(variant=name), epochs, optimizer)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Trains, or does what the first word says."""
     if arguments[:1] == ["sample"]:
         return sample(tyro.cli(SampleConfig, args=arguments[1:], prog=f"{PROGRAM} sample"))
     rest, recipe = training.take_option(list(arguments), "--recipe")
-    default = None
-    if recipe is not None:
+    parse = functools.partial(
+        training.parse_command, Config, rest, description=__doc__ or "", program=PROGRAM
+    )
+    if recipe is None:
+        config, resumed = parse()
+    else:
         if any(word.split("=")[0] in ("--config", "--resume") for word in rest):
             raise ValueError(
                 "--recipe: a run from --config or --resume has its options already; leave it out"
             )
-        data, epochs, optimizer = recipe_options(str(recipe))
-        default = Config(data, ModelOptions(variant=str(recipe)), epochs, optimizer)
-    config, resumed = training.parse_command(
-        Config, rest, description=__doc__ or "", program=PROGRAM, default=default
-    )
+        config, resumed = parse(default=recipe_config(str(recipe)))
+        config, resumed = parse(default=recipe_config(str(recipe), window=config.data.window))
     return train(config, resumed)
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 from jaxvision import optimizers, training, weights
-from jaxvision.core import write_atomically
+from jaxvision.core import refuse_unread, write_atomically
 from jaxvision.data import TaggedSentence, Vocabulary
 from jaxvision.metrics import SpanTags, read_span_tags
 from jaxvision.sequence import SequenceTagger
@@ -79,6 +79,11 @@ class ModelOptions:
     """Start from these word vectors: a file of word2vec's text or binary format, or of GloVe's."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters, scores and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        if not self.characters:
+            why, remedy = "is not read without the characters of tokens", "give --model.characters"
+            refuse_unread(self, ("character_features",), prefix="model.", why=why, remedy=remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +160,17 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
         if vocabulary is not None:
             check_resumed_vocabulary(vocabulary, resumed, file=file)
     sentences = PreparedSentences(config.data, vocabularies, parts)
-    table = load_vectors(config.model.vectors, vocabularies.tokens, seed=config.run.seed)
+    table = load_vectors(
+        config.model.vectors,
+        vocabularies.tokens,
+        seed=config.run.seed,
+        width=config.model.embedding,
+        resumed=resumed,
+    )
     model = build_model(config.model, vocabularies, width=None if table is None else table.shape[1])
+    if table is not None:  # the width is part of the run, which then goes on without the file
+        options = dataclasses.replace(config.model, embedding=table.shape[1])
+        config = dataclasses.replace(config, model=options)
     spans = read_span_tags(vocabularies.tags.tokens)
     task = sequence_tagging_task(
         model,
@@ -189,6 +203,7 @@ def describe(setup: Setup, folder: Path) -> None:
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
     setup = prepare(config, resumed)
+    config = setup.config
     parts = setup.sentences.parts
     metric = "accuracy" if setup.spans is None else "span_f1"
     trainer = Trainer(
@@ -258,7 +273,9 @@ def predict(config: PredictConfig) -> int:
     for document in documents:
         tokens = tuple(document.text) if trained.data.source == "python" else tuple(document.text.split())
         sentences.append(TaggedSentence(document.name, tokens, (first,) * len(tokens)))
-    encoded = encode_sentences(sentences, vocabularies, trained.data)
+    longest = max((len(sentence.tokens) for sentence in sentences), default=1)
+    data = dataclasses.replace(trained.data, max_length=longest)  # every token gets its tag
+    encoded = encode_sentences(sentences, vocabularies, data)
     inputs = {name: array for name, array in encoded.arrays.items() if name != "labels"}
 
     @jax.jit
@@ -270,11 +287,11 @@ def predict(config: PredictConfig) -> int:
     rows = predict_rows(tag, inputs, batch_size=config.batch_size)
     for sentence, row, length in zip(sentences, rows, encoded.lengths, strict=True):
         tags = vocabularies.tags.decode(row[:length])
-        lines += [f"{token}\t{tag}\n" for token, tag in zip(sentence.tokens[:length], tags, strict=True)]
+        lines += [f"{token}\t{tag}\n" for token, tag in zip(sentence.tokens, tags, strict=True)]
         lines.append("\n")
     text = "".join(lines)
     path = write_atomically(config.out / "tags.conll", lambda file: file.write(text.encode()))
-    print(f"{len(sentences)} sentences, {encoded.cut} of them cut -> {path}")
+    print(f"{len(sentences)} sentences -> {path}")
     return 1 if broken else 0
 
 

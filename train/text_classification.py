@@ -32,7 +32,7 @@ import numpy as np
 import tyro
 
 from jaxvision import optimizers, training, weights
-from jaxvision.core import name_some
+from jaxvision.core import name_some, refuse_unread
 from jaxvision.data import LabelledSource, Vocabulary
 from jaxvision.pictures import worst_mistakes
 from jaxvision.sequence import TextClassifier
@@ -40,7 +40,12 @@ from jaxvision.tasks.classification_options import Parts
 from jaxvision.tasks.classification_predict import softmax, write_predictions
 from jaxvision.tasks.classification_report import write_report
 from jaxvision.tasks.report_files import write_table
-from jaxvision.tasks.scripts import Trainer, explain_end, read_run_metadata, write_run_weights
+from jaxvision.tasks.scripts import (
+    Trainer,
+    explain_end,
+    read_run_metadata,
+    write_run_weights,
+)
 from jaxvision.tasks.text_classification import text_classification_task
 from jaxvision.tasks.text_classification_options import (
     PreparedTexts,
@@ -72,11 +77,11 @@ class ModelOptions:
     embedding: int | None = None
     """Width of the word vectors; by default 100, or that of --model.vectors."""
     features: int = 128
-    """Units of a layer and direction."""
+    """Units of a layer and direction, with a cell."""
     layers: int = 1
-    """Recurrent layers."""
+    """Recurrent layers, with a cell."""
     bidirectional: bool = True
-    """Read the text both ways."""
+    """Read the text both ways, with a cell."""
     dropout: float = 0.3
     """Dropout rate of word vectors, between layers and of the pooled vector."""
     vectors: Path | None = None
@@ -87,6 +92,16 @@ class ModelOptions:
     """Leave the word vectors as they are in the file; by default they are trained too."""
     bfloat16: bool = False
     """Compute in bfloat16; parameters and losses stay float32."""
+
+    def check_read(self) -> None:
+        """Raises a ValueError for an option that is given and does nothing."""
+        if self.cell == "none":
+            recurrent = ("features", "layers", "bidirectional")
+            why = "is not read beside --model.cell none"
+            refuse_unread(self, recurrent, prefix="model.", why=why, remedy="change that")
+        if self.vectors is None:
+            why, remedy = "is not read without word vectors", "give --model.vectors FILE"
+            refuse_unread(self, ("vectors_format",), prefix="model.", why=why, remedy=remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +178,8 @@ def build_model(
 
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads texts and vectors and builds the network; whatever does not fit is said here."""
+    if resumed is None:
+        config.model.check_read()
     placement = training.open_placement(config.run)
     placement.check_batch_size(config.data.batch_size)
     parts = config.data.open_parts()
@@ -171,15 +188,23 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     check_resumed_vocabulary(vocabulary, resumed)
     texts = PreparedTexts(config.data, vocabulary)
     table = load_vectors(
-        config.model.vectors, vocabulary, seed=config.run.seed, format=config.model.vectors_format
+        config.model.vectors,
+        vocabulary,
+        seed=config.run.seed,
+        format=config.model.vectors_format,
+        width=config.model.embedding,
+        resumed=resumed,
     )
     optimizer = config.optimizer
     if config.model.freeze_vectors:
-        if table is None:
+        if config.model.vectors is None:
             raise ValueError("--model.freeze-vectors: there are none; give --model.vectors FILE as well")
         optimizer = dataclasses.replace(optimizer, freeze=(*optimizer.freeze, EMBEDDING))
     width = None if table is None else table.shape[1]
     model = build_model(config.model, vocabulary, len(names), width=width)
+    if table is not None:  # the width is part of the run, which then goes on without the file
+        options = dataclasses.replace(config.model, embedding=table.shape[1])
+        config = dataclasses.replace(config, model=options)
     task = text_classification_task(model, config.loss.build(len(names)), length=config.data.max_length)
     return Setup(config, parts, texts, placement, task, optimizer, table)
 
@@ -203,6 +228,7 @@ def describe(setup: Setup, folder: Path) -> None:
 def train(config: Config, resumed: Path | None) -> int:
     """Trains, evaluates and reports; returns the exit code."""
     setup = prepare(config, resumed)
+    config = setup.config
     trainer = Trainer(
         setup.task,
         setup.placement,

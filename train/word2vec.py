@@ -30,6 +30,7 @@ import optax
 import tyro
 
 from jaxvision import training, weights
+from jaxvision.core import refuse_unread
 from jaxvision.data import (
     IndexedText,
     PackedText,
@@ -43,7 +44,13 @@ from jaxvision.tasks.report_files import print_table, write_scores
 from jaxvision.tasks.scripts import explain_end, write_run_weights
 from jaxvision.tasks.text_options import TextData
 from jaxvision.tasks.word_options import WordModelOptions, WordReportOptions, WordTrainOptions
-from jaxvision.tasks.word_report import document_names, evaluate_words, neighbour_rows, write_word_report
+from jaxvision.tasks.word_report import (
+    check_word_report,
+    document_names,
+    evaluate_words,
+    neighbour_rows,
+    write_word_report,
+)
 from jaxvision.tasks.word_training import ChunkBatches, compile_word_step, mean_loss, word_table, word_task
 
 PROGRAM = "train/word2vec.py"
@@ -122,6 +129,10 @@ class Setup:
 
 def prepare(config: Config, resumed: Path | None) -> Setup:
     """Reads the text and makes the model; whatever does not fit is said here."""
+    if resumed is None and config.model.loss == "hierarchical":
+        noise = ("negatives", "shared_negatives")
+        why = "is not read beside --model.loss hierarchical"
+        refuse_unread(config.model, noise, prefix="model.", why=why, remedy="change that")
     placement = training.open_placement(config.run)
     training.check_one_process(PROGRAM)
     placement.check_batch_size(config.train.batch_size)
@@ -129,6 +140,7 @@ def prepare(config: Config, resumed: Path | None) -> Setup:
     vocabulary = Vocabulary.build(
         text.counts(), min_count=config.data.min_count, max_size=config.data.max_size
     )
+    check_word_report(config.report, vocabulary)
     if resumed is not None and (resumed / VOCABULARY).exists():
         check_same_vocabulary(vocabulary, Vocabulary.load(resumed / VOCABULARY), name=str(resumed))
     packed = text.pack(vocabulary)
@@ -151,8 +163,6 @@ def train(config: Config, resumed: Path | None) -> int:
     """Trains and reports; returns the exit code."""
     setup = prepare(config, resumed)
     config, model, placement = setup.config, setup.model, setup.placement
-    if config.report.words:  # a word that is not there is better said now
-        setup.vocabulary.encode(config.report.words)
     step = compile_word_step(model, setup.corpus, placement, setup.schedule)
     folder = training.open_folder(config, f"{config.data.source}-{config.model.kind}", resumed)
     setup.vocabulary.save(folder / VOCABULARY)
@@ -226,6 +236,8 @@ def report(setup: Setup, tables: Any, folder: Path) -> None:
 
 def neighbours(config: NeighboursConfig) -> int:
     """Answers from a file of vectors."""
+    if not config.words:
+        raise ValueError("neighbours: no word to ask for; name one or more behind the options")
     read = weights.read_word_vectors(config.vectors, limit=config.limit)
     space = WordSpace(Vocabulary(read.words), read.vectors)
     top = min(config.top, len(read.words) - (3 if config.analogy else 1))

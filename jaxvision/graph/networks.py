@@ -232,7 +232,8 @@ class GIN(nn.Module):
     """Graph isomorphism network: the rows of all its layers side by side, or logits.
 
     Each layer is a :class:`jaxvision.layers.GINConv` with a perceptron of two layers, batch norm and ReLU.
-    Submodules: ``conv{i}``, ``norm{i}``, and ``head`` for logits.
+    Submodules: ``mlp{i}``, the perceptron of layer i; ``conv{i}``, which holds its epsilon where that is
+    learned; ``norm{i}``, and ``head`` for logits.
 
     Attributes:
       hidden: widths of the layers.
@@ -271,7 +272,7 @@ class GIN(nn.Module):
             raise ValueError("hidden: expected the width of at least one layer, got none")
         x, rows = graph.nodes, []
         for index, width in enumerate(self.hidden):
-            mlp = NodeMLP((width, width), norm=True, dtype=self.dtype)
+            mlp = NodeMLP((width, width), norm=True, dtype=self.dtype, name=f"mlp{index}")
             conv = GINConv(mlp, learn_epsilon=self.learn_epsilon, name=f"conv{index}")
             x = conv(graph._replace(nodes=x), neighbours=neighbours, train=train)
             norm = BatchNorm(dtype=self.dtype, name=f"norm{index}")

@@ -1,6 +1,7 @@
 """The graphs of a run, and what it is trained on, as a script's options."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -148,9 +149,9 @@ class GraphData:
         """
         rng = np.random.default_rng(self.split_seed)
         everything = self._read_graphs(rng)
-        rest, test = stratified_split(everything.labels, self.test_share, rng=rng)
-        share = self.val_share / (1 - self.test_share)
-        train, val = stratified_split(everything.labels[rest], share, rng=rng)
+        split = functools.partial(stratified_split, rng=rng, class_names=everything.class_names)
+        rest, test = split(everything.labels, self.test_share)
+        train, val = split(everything.labels[rest], self.val_share / (1 - self.test_share))
         return GraphParts(rest[train], rest[val], test, everything)
 
     def open_graphs(

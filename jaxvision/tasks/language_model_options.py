@@ -109,7 +109,8 @@ class LanguageModelData:
                 f"text: its training part is {name_some(seen)!r} and nothing else, expected at least two "
                 "different tokens: what follows is certain, there is nothing to learn; give another text"
             )
-        min_count = self.min_count or (2 if self.kind == "words" else 1)
+        usual = 2 if self.kind == "words" else 1
+        min_count = usual if self.min_count is None else self.min_count
         specials = (UNKNOWN,) if characters else (UNKNOWN, END)
         vocabulary = Vocabulary.build(counts, min_count=min_count, max_size=self.max_size, specials=specials)
         end = None if characters else END
@@ -249,15 +250,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 """Zaremba et al. 2014, *Recurrent Neural Network Regularization*, section 4.1; batches of 20."""
 
 
-def recipe_options(name: str) -> tuple[LanguageModelData, EpochOptions, OptimizerOptions]:
+def recipe_options(
+    name: str, *, window: int | None = None
+) -> tuple[LanguageModelData, EpochOptions, OptimizerOptions]:
     """The options of a recipe of the paper.
+
+    Args:
+      name: a key of :data:`RECIPES`.
+      window: steps that the network is unrolled for; by default as many as in the paper.
 
     The paper's loss is summed over the T steps of the window and averaged over the rows; ours is the mean of
     all tokens, T times smaller. So the rate is T times the paper's 1 and the clip the T-th part of theirs,
     which gives the same updates: ``1 * clip(T g, c) = T * clip(g, c / T)``.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: for an unknown name, or a window below 1.
 
     >>> recipe_options("small")[2].learning_rate, recipe_options("small")[2].clip_norm
     (20.0, 0.25)
@@ -265,13 +272,16 @@ def recipe_options(name: str) -> tuple[LanguageModelData, EpochOptions, Optimize
     if name not in RECIPES:
         raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {name!r}")
     recipe = RECIPES[name]
+    window = recipe.window if window is None else window
+    if window < 1:
+        raise ValueError(f"--data.window: got {window}, expected 1 or more")
     return (
-        LanguageModelData(batch_size=20, window=recipe.window),
+        LanguageModelData(batch_size=20, window=window),
         EpochOptions(total=recipe.epochs, constant=recipe.constant, divisor=recipe.divisor),
         OptimizerOptions(
             name="sgd",
-            learning_rate=float(recipe.window),
+            learning_rate=float(window),
             schedule="constant",
-            clip_norm=recipe.clip_norm / recipe.window,
+            clip_norm=recipe.clip_norm / window,
         ),
     )

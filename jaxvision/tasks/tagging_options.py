@@ -64,7 +64,8 @@ class TaggingData:
     min_count: int = 2
     """Tokens that are rarer in the training sentences count as unknown."""
     max_length: int = 100
-    """Tokens of a sentence that the network sees; what is longer loses its end, and is counted."""
+    """Tokens of a sentence that the network sees; what is longer loses its end, and is counted. predict
+    tags all of a sentence."""
     letters: int = 16
     """Characters of a word that the network sees."""
     batch_size: int = 32

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvision import weights
+from jaxvision import training, weights
 from jaxvision.core import flatten_paths, name_some, unflatten_paths
 from jaxvision.data import PADDING, Vocabulary, check_same_vocabulary
 
@@ -81,21 +81,30 @@ def read_vector_table(
 
 
 def load_vectors(
-    path: Path | None, vocabulary: Vocabulary, *, seed: int, format: str | None = None
+    path: Path | None,
+    vocabulary: Vocabulary,
+    *,
+    seed: int,
+    format: str | None = None,
+    width: int | None = None,
+    resumed: Path | None = None,
 ) -> np.ndarray | None:
-    """The table of :func:`read_vector_table`, and says how many tokens it has; None without a file.
+    """The table of :func:`read_vector_table`, and says how many tokens it has; None where none is needed.
 
     Args:
       path: the file, or None.
       vocabulary: as there.
       seed: as there.
       format: as there.
+      width: of the network's embeddings, if it is known without the file.
+      resumed: folder of the run, or None for a new one.
 
     Raises:
       FileNotFoundError: as there.
       ValueError: as there.
     """
-    if path is None:
+    # A checkpoint holds all that a resumed run needs: the file that it once started from may be gone.
+    if path is None or (width is not None and resumed is not None and training.holds_checkpoint(resumed)):
         return None
     read = read_vector_table(path, vocabulary, seed=seed, format=format)
     print(f"{path}: vectors of {read.found:,} of {len(vocabulary):,} tokens")

@@ -35,8 +35,8 @@ class WordModelOptions:
     negatives: int = 5
     """Noise words a pair."""
     shared_negatives: int | None = None
-    """Noise words that are drawn for a batch and shared by its pairs; by default a quarter of its words for
-    skipgram and item2vec, else an eighth."""
+    """Noise words that are drawn for a batch and shared by its pairs; by default as many as it has words for
+    skipgram and item2vec, else half as many."""
 
     @property
     def has_baskets(self) -> bool:

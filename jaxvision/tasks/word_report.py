@@ -15,6 +15,7 @@ from jaxvision.training import read_json_lines
 from jaxvision.weights import write_word_vectors
 
 __all__ = [
+    "check_word_report",
     "document_names",
     "evaluate_words",
     "neighbour_rows",
@@ -23,6 +24,20 @@ __all__ = [
 ]
 
 _SHOWN = 20  # words in the table of the terminal, and in that of the file where none are named
+
+
+def check_word_report(options: WordReportOptions, vocabulary: Vocabulary) -> None:
+    """Checks, before anything is trained, what :func:`write_word_report` and :func:`evaluate_words` need.
+
+    Raises:
+      FileNotFoundError: if a file to evaluate with is not there.
+      ValueError: if such a file cannot be read, or a word to list is unknown.
+    """
+    vocabulary.encode(options.words)
+    if options.similarity is not None:
+        read_word_pairs(options.similarity)
+    if options.analogies is not None:
+        read_analogies(options.analogies)
 
 
 def write_word_report(
@@ -55,7 +70,6 @@ def write_word_report(
     telling = telling_words(space.vocabulary, subsample)
     listed = options.words or tuple(words[index] for index in telling[:_SHOWN])
     rows = neighbour_rows(space, listed, k=min(options.neighbours, len(words) - 1))
-    found = {**scores, **evaluate_words(space, options)}
     # Tokens of a text cut into characters may be blanks, which these formats cannot hold.
     if all(word.split() == [word] for word in words):
         write_word_vectors(folder / "vectors.txt", words, vectors)
@@ -65,6 +79,8 @@ def write_word_report(
     points = principal_plane(_unit(vectors[shown])) if options.map == "pca" else _tsne(vectors[shown])
     title = f"{len(shown)} words by {'principal components' if options.map == 'pca' else 't-SNE'}"
     plot_word_map(folder / "map.png", [words[index] for index in shown], points, title=title)
+    # Last, for its files may have changed since the run began: the vectors are not lost with them.
+    found = {**scores, **evaluate_words(space, options)}
     write_scores(folder / "scores.json", found)
     _curves(folder)
     brief = [{"word": row["word"], "neighbours": _joined(row)} for row in rows[:_SHOWN]]

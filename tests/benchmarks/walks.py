@@ -218,6 +218,7 @@ def classify(options: argparse.Namespace, arguments: list[str]) -> None:
             command = [python, __file__, *arguments, "--learn", name, "--seed", str(seed)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
             found.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"seed {seed}: {found[-1]}", file=sys.stderr, flush=True)  # PyG takes long
         accuracy = [100 * row["accuracy"] for row in found]
         spread = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         f1, seconds = (statistics.mean(row[part] for row in found) for part in ("micro_f1", "seconds"))

@@ -192,6 +192,7 @@ def test_a_batch_is_its_graphs_apart():
     batch = batch._replace(where_edges=batch.where_edges & inside)
     network = GraphClassifier(GIN((4, 4)), 3)
     variables = network.init(KEY, batch, train=False)
+    assert sorted(variables["params"]["backbone"]) == ["mlp0", "mlp1", "norm0", "norm1"]
     together = network.apply(variables, batch, train=False)
     only = batch._replace(where_nodes=batch.where_nodes & (np.arange(9) >= 4))
     only = only._replace(where_edges=batch.where_edges & (batch.senders >= 4))

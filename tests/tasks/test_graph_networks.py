@@ -287,4 +287,4 @@ def test_layers_are_counted_alike_in_all_networks():
         model = node_classifier(GraphModelOptions(name=name, layers=3, hidden=4), 2)
         params = jax.eval_shape(lambda m=model: m.init(jax.random.key(0), graph, train=False))["params"]
         counted = params["states"] if name == "nn4g" else params
-        assert sum(part.startswith(("conv", "label", "NodeMLP")) for part in counted) == 3
+        assert sum(part.startswith(("conv", "label", "mlp")) for part in counted) == 3

@@ -140,14 +140,15 @@ def test_the_rate_falls_from_epoch_to_epoch_as_in_the_paper():
 
 
 @pytest.mark.parametrize("size", [0.001, 10.0])
-def test_a_recipe_updates_as_the_paper_whose_loss_is_a_sum_over_the_window(size):
-    _, epochs, optimizer = recipe_options("large")
+@pytest.mark.parametrize("window", [35, 10])
+def test_a_recipe_updates_as_the_paper_whose_loss_is_a_sum_over_the_window(size, window):
+    _, epochs, optimizer = recipe_options("large", window=window)
     _, optimizer = epochs.apply(RunOptions(), optimizer, batches_per_epoch=10)
     params = {"w": np.zeros(50, np.float32)}
     ours, _ = optimizer.build(params, steps=100)
     mean = size * np.random.default_rng(0).normal(size=50).astype(np.float32)
     updates, _ = ours.update({"w": jnp.asarray(mean)}, ours.init(params), params)
-    theirs = 35 * mean  # summed over 35 steps; then clipped at a norm of 10, with a rate of 1
+    theirs = window * mean  # summed over the window; then clipped at a norm of 10, with a rate of 1
     theirs = theirs * min(1.0, 10 / np.linalg.norm(theirs))
     np.testing.assert_allclose(updates["w"], -theirs, rtol=1e-5)
 
@@ -155,6 +156,7 @@ def test_a_recipe_updates_as_the_paper_whose_loss_is_a_sum_over_the_window(size)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: recipe_options("small", window=0), "--data.window: got 0, expected 1 or more"),
         (lambda: recipe_options("tiny"), "--recipe: expected one of small, medium, large, got 'tiny'"),
         (
             lambda: EpochOptions(constant=1).apply(

@@ -74,6 +74,8 @@ def test_a_model_is_built_from_its_options():
     assert (items.kind, items.window, items.shrink, items.shuffle) == ("skipgram", 8, False, True)
     assert WordModelOptions(kind="item2vec").build(11, np.array([900]), batch_size=64).window == 50
     assert WordModelOptions(kind="item2vec", window=2).build(11, lengths, batch_size=64).window == 2
+    # As the help of --model.shared-negatives says: as many as the batch has words, or half as many.
+    assert (items.num_noise, model.num_noise) == (64, 32)
     with pytest.raises(ValueError, match=r"1 different word\(s\) often enough.*lower --data\.min-count"):
         WordModelOptions().build(1, lengths, batch_size=64)
     with pytest.raises(ValueError, match="combine: only pv_dm"):

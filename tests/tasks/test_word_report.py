@@ -94,6 +94,13 @@ def test_without_files_there_is_nothing_to_evaluate(space):
     assert evaluate_words(space, WordReportOptions()) == {}
 
 
+def test_a_file_to_evaluate_with_that_is_gone_costs_no_vectors(space, tmp_path):
+    options = WordReportOptions(analogies=tmp_path / "absent.txt")
+    with pytest.raises(FileNotFoundError, match=r"absent\.txt"):
+        write_word_report(tmp_path, space, options, subsample=None, scores={})
+    assert {path.name for path in tmp_path.iterdir()} >= {"vectors.txt", "vectors.bin", "neighbours.csv"}
+
+
 def test_unknown_words_are_named(space, tmp_path):
     with pytest.raises(ValueError, match=r"'w10' is not in the vocabulary.*did you mean"):
         write_word_report(tmp_path, space, WordReportOptions(words=("w10",)), subsample=None, scores={})

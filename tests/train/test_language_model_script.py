@@ -164,7 +164,7 @@ def test_a_recipe_is_where_the_options_begin(script, text, tmp_path, capsys):
     assert script.main(["--recipe", "medium", *options, "--optimizer.learning-rate", "3"]) == 0
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["model"]["variant"] == "medium" and config["data"]["window"] == 5
-    assert config["optimizer"]["clip_norm"] == pytest.approx(5 / 35)
+    assert config["optimizer"]["clip_norm"] == pytest.approx(5 / 5), "the clip goes with the window"
     assert (config["optimizer"]["name"], config["optimizer"]["learning_rate"]) == ("sgd", 3)
     with pytest.raises(ValueError, match="--recipe: a run from --config or --resume has its options"):
         script.main(["--recipe", "small", "--resume", str(tmp_path / "a")])
@@ -176,6 +176,7 @@ def test_a_recipe_is_where_the_options_begin(script, text, tmp_path, capsys):
         (("--data.batch-size", "100"), "expected at least 501 for a batch of 100 rows of 5 tokens"),
         (("--model.variant", "tiny"), "unknown language model 'tiny'"),
         (("--model.tied", "--model.embedding-features", "4"), "tied weights score the 8 features"),
+        (("--data.min-count", "0"), "min_count: got 0, expected 1 or more"),
         (("--data.eval-batch-size", "0"), "batch size in evaluation 0: expected 1 or more"),
     ],
 )

@@ -65,7 +65,7 @@ def test_segmentation_by_two_processes_is_that_by_one(segmented):
     one, two, output = segmented
     _assert_same(one, two, 1e-5)
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    assert "unet_bn on 56 images, 8 device(s)" in output
+    assert "unet_bn on 56 images resized to 32 x 32 (--data.size), 8 device(s)" in output
     assert not [line for line in output.splitlines() if line.startswith("[1]") and "[Gloo]" not in line], (
         "process 0 alone prints"
     )

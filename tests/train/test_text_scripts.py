@@ -99,7 +99,8 @@ LEARN = [
     *("--run.steps", "60", "--run.eval-every", "60", "--run.log-every", "60", "--model.dropout", "0"),
     *("--optimizer.learning-rate", "0.1"),
 ]
-TEXT = ["--data.max-length", "5", "--data.min-count", "1", "--model.embedding", "4", "--model.features", "3"]
+TEXT = ["--data.max-length", "5", "--data.min-count", "1", "--model.embedding", "4"]
+SMALL = ("--model.features", "3")
 
 
 def text_options(folder, name, root, *more):
@@ -150,8 +151,8 @@ def test_texts_and_files_are_classified(classify, texts, tmp_path, capsys):
 @pytest.mark.parametrize(
     "more",
     [
-        ("--model.cell", "lstm", "--model.pooling", "last", "--model.dropout", "0.5"),
-        ("--model.cell", "gru", "--model.pooling", "attention", "--optimizer.ema", "0.9"),
+        ("--model.cell", "lstm", "--model.pooling", "last", "--model.dropout", "0.5", *SMALL),
+        ("--model.cell", "gru", "--model.pooling", "attention", "--optimizer.ema", "0.9", *SMALL),
     ],
 )
 def test_a_resumed_text_run_is_bit_equal(classify, texts, tmp_path, more):
@@ -174,12 +175,18 @@ def test_vectors_of_a_file_are_frozen_or_tuned(classify, texts, tmp_path, capsys
     np.testing.assert_array_equal(table[tokens.index("apple")], vectors[0])
     np.testing.assert_array_equal(table[tokens.index("saw")], vectors[1])
     assert not table[0].any() and np.unique(table, axis=0).shape[0] == len(tokens)
+    (tmp_path / "v.txt").unlink()  # the checkpoint has them
+    resume_is_equal(classify, run, tmp_path / "again")
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--model.pooling", "last"], "'last' is the last state of a recurrent network"),
+        (["--model.features", "3"], "--model.features: got 3, which is not read beside --model.cell none"),
+        (["--model.layers", "2"], "--model.layers: got 2, which is not read beside --model.cell none"),
+        (["--model.no-bidirectional"], "--model.bidirectional: got False, which is not read"),
+        (["--model.vectors-format", "glove"], "--model.vectors-format: got glove, which is not read"),
         (["--model.freeze-vectors"], "there are none; give --model.vectors FILE"),
         (["--model.vectors", "absent.txt"], r"absent\.txt: no such file of word vectors"),
         (["--data.root", "absent.csv"], r"absent\.csv: no such file"),
@@ -258,7 +265,7 @@ def test_a_tagging_run_leaves_everything_behind_and_tags(tag, tagged, tmp_path):
     assert tag.main([*command, "--text", "Anna Bell sees Rome and more", "Rome"]) == 0
     sentences = (tmp_path / "tags.conll").read_text().strip().split("\n\n")
     assert [[line.split("\t")[0] for line in text.split("\n")] for text in sentences] == [
-        ["Anna", "Bell", "sees", "Rome"],
+        ["Anna", "Bell", "sees", "Rome", "and", "more"],
         ["Rome"],
     ]
 
@@ -281,6 +288,24 @@ def test_mistakes_with_tags_are_named_and_leave_no_folder(tag, tagged, tmp_path,
     with pytest.raises((ValueError, OSError), match=message):
         tag.main(tag_options(tmp_path, "wrong", tagged[1], *more))
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_width_of_characters_needs_characters(tag):
+    with pytest.raises(ValueError, match=r"--model\.character-features: got 3, which is not read without"):
+        tag.ModelOptions(character_features=3)
+
+
+def test_a_tagging_run_goes_on_without_its_file_of_vectors(tag, tagged, tmp_path):
+    write_word_vectors(tmp_path / "v.txt", ["anna", "rome"], np.ones((2, 3), np.float32))
+    arguments = tag_options(tmp_path, "a", tagged[1], "--model.vectors", str(tmp_path / "v.txt"))
+    place = arguments.index("--model.embedding")
+    del arguments[place : place + 2]
+    assert tag.main(arguments) == 0
+    (tmp_path / "v.txt").unlink()
+    resume_is_equal(tag, tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "checkpoints")
+    with pytest.raises(FileNotFoundError, match=r"v\.txt: no such file of word vectors"):
+        tag.main(["--resume", str(tmp_path / "b")])
 
 
 # ---- recognition

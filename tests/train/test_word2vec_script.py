@@ -137,11 +137,20 @@ def test_another_text_of_the_same_words_is_refused_at_resume(script, run, text, 
         (b"a b c d", ["--data.min-count", "3"], "comes min_count = 3 times or more"),
         (b"a b a b", ["--report.words", "zebra"], "'zebra', is not in the vocabulary"),
         (b"a b a b", ["--train.subsample", "-1"], "subsample: got -1.0"),
+        (
+            b"a b a b",
+            ["--model.loss", "hierarchical", "--model.negatives", "9"],
+            "--model.negatives: got 9, which is not read beside --model.loss hierarchical",
+        ),
+        (b"a b a b", ["--report.analogies", "absent.txt"], r"absent\.txt"),
+        (b"a b a b", ["--report.analogies", str(SCRIPT)], "expected four words, or ': '"),
+        (b"a b a b", ["--report.similarity", "absent.tsv"], r"absent\.tsv"),
+        (b"a b a b", ["--report.similarity", str(SCRIPT)], "expected two words and a number"),
     ],
 )
 def test_what_cannot_be_learned_is_said_before_a_folder_is_made(script, tmp_path, content, more, message):
     (tmp_path / "text.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         script.main(_options(tmp_path / "runs", "x", tmp_path / "text.txt", *more))
     assert not (tmp_path / "runs" / "x").exists()
 
@@ -153,6 +162,8 @@ def test_neighbours_and_analogies_from_a_file(script, run, tmp_path, capsys):
     assert "cat" in shown and "cosine" in shown
     assert script.main(["neighbours", *vectors, "--analogy", "--method", "mul", "cat", "dog", "red"]) == 0
     assert "cat is to dog as red is to" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ValueError, match="neighbours: no word to ask for"):
+        script.main(["neighbours", *vectors])
     with pytest.raises(ValueError, match="expected three words, A B C, got 2"):
         script.main(["neighbours", *vectors, "--analogy", "cat", "dog"])
     with pytest.raises(ValueError, match=r"'kat' is not in the vocabulary.*did you mean 'cat'"):
