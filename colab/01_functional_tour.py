@@ -1,7 +1,7 @@
 # %% [markdown]
 # # A functional tour (函数式导览)
 #
-# What a library of pure functions (纯函数) is like: layers, losses and metrics under `jit`, `grad` and `vmap`; shapes
+# What a library of pure functions (纯函数) is like: layers (层), losses and metrics under `jit`, `grad` and `vmap`; shapes
 # without any arithmetic; what a neuron sees, in theory and in effect; what a network costs; and what is different from
 # PyTorch. Every claim below is asserted, so this notebook is a test as well.
 #
@@ -12,13 +12,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -27,6 +28,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -64,7 +68,7 @@ print(jax.devices())
 # %% [markdown]
 # ## 1. A layer is two pure functions
 #
-# A module (模块) is a description: how many features, which kernel size. It holds no numbers. Its two functions are
+# A module (模块) is a description: how many features, which size of kernel (卷积核). It holds no numbers. Its two functions are
 #
 # * `init(key, x) -> variables`: draws the parameters (参数), from a random key (随机密钥) that you give;
 # * `apply(variables, x) -> y`: computes.
@@ -98,7 +102,7 @@ assert not jnp.array_equal(
 # | `jax.grad(f)` | the gradient (梯度) with respect to the first argument | training |
 # | `jax.vmap(f)` | the function over one more axis (向量化) | batches of anything, also of parameters |
 #
-# The mean of squares of a convolution is quadratic in its parameters, so a central difference of any step gives the
+# The mean of squares of a convolution (卷积) is quadratic in its parameters, so a central difference of any step gives the
 # exact slope. The gradient must agree.
 
 
@@ -212,8 +216,8 @@ for name, (kernel, stride, padding) in stems.items():
 # A loss gives one number an element; the mean is yours to take, so that masks, class weights and sums over devices are
 # no special cases. Cross entropy (交叉熵) of logits $x$ and class $y$ is $\ell = -\log \operatorname{softmax}(x)_y$, with
 # gradient $\operatorname{softmax}(x) - e_y$. Here against scikit-learn, and against that formula. Label 255 is void
-# (忽略): no loss, no gradient. Label smoothing (标签平滑; Szegedy et al. 2016, section 7) and Dice loss (Milletari et al.
-# 2016, *V-Net*, section 3) against their definitions.
+# (忽略): no loss, no gradient. Label smoothing (标签平滑; Szegedy et al. 2016, section 7) and Dice loss (Dice损失; Milletari et
+# al. 2016, *V-Net*, section 3) against their definitions.
 
 # %%
 logits = 3 * jax.random.normal(jax.random.key(3), (8, 5))
@@ -234,8 +238,8 @@ assert not slopes[6:].any()
 smoothed = jax.jit(partial(losses.cross_entropy_loss, label_smoothing=0.1))(logits[:6], labels[:6])
 assert np.allclose(smoothed, -((0.9 * truth + 0.1 / 5) * np.log(p)).sum(1), rtol=1e-5)
 
-dice = jax.jit(losses.dice_loss)(logits[None, :6], labels[None, :6])[0]  # [5], one loss a class
-assert np.allclose(dice, 1 - (2 * (p * truth).sum(0) + 1) / (p.sum(0) + truth.sum(0) + 1), rtol=1e-5)
+dice = jax.jit(partial(losses.dice_loss, squared=True, smooth=0.0))(logits[None, :6], labels[None, :6])
+assert np.allclose(dice[0], 1 - 2 * (p * truth).sum(0) / (p**2 + truth**2).sum(0), rtol=1e-5)  # one a class
 
 # %% [markdown]
 # `vmap(grad(loss))` gives a loss's slope at every point: what pulls, and how hard. Focal loss (Lin et al. 2017,
@@ -484,7 +488,7 @@ assert second.receptive_field == (5, 5)
 # | several devices | `DistributedDataParallel` | the same step under a sharded `jit`, or under `pmap` (notebook 06) |
 #
 # A weight of PyTorch is moved, not flipped: `weight.transpose(2, 3, 1, 0)`. Here is a weight in PyTorch's layout, and
-# the cross-correlation that PyTorch calls convolution (卷积), computed by SciPy.
+# the cross-correlation that PyTorch calls convolution, computed by SciPy.
 
 # %%
 torch_weight = np.random.default_rng(1).normal(size=(4, 3, 5, 5))  # [out, in, kh, kw]

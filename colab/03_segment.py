@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Segment your own images (语义分割)
 #
-# A class for every pixel. From annotations made with labelme, or in the layout of PASCAL VOC, to a trained U-Net: what is
-# in the folder, classes that fill few pixels (类别不平衡) and the losses against them, mean IoU (平均交并比) and boundary IoU
+# A class for every pixel. From annotations made with labelme, or in the layout of PASCAL VOC, to a trained U-Net (U-Net网络):
+# what is in the folder, classes that fill few pixels (类别不平衡) and the losses against them, mean IoU (平均交并比) and boundary IoU
 # (边界交并比), images that are larger than those trained on, and the same from the command line.
 #
 # Three minutes on a CPU. One device is enough (CPU, GPU or TPU), several share each batch. Nothing is downloaded: unless
@@ -13,13 +13,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -28,6 +29,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -158,7 +162,7 @@ if not ROOT:
 #
 # Every file is read once: how many pixels each class has, in how many images it is, which sizes there are, and all broken
 # files at once, each with what is wrong. The converter (转换器) writes any of the formats as palette PNGs in the layout of
-# PASCAL VOC or as images/ and masks/. Opened again, the masks are the same.
+# PASCAL VOC or as images/ and masks/. Opened again, the masks (掩码) are the same.
 
 # %%
 options = tasks.SegmentationData(source=kind, root=root, size=(SIDE, SIDE), batch_size=8)
@@ -205,7 +209,7 @@ for axes, values, title in zip(
 ):
     bars = axes.bar(names, values, color=palette[: len(names)] / 255, edgecolor="black")
     axes.bar_label(bars, [f"{value:.3f}" for value in values])
-    axes.set(title=title, yscale="log", ylim=(values.min() / 2, values.max() * 3))
+    axes.set(title=title, yscale="log", ylim=(values[values > 0].min() / 2, values.max() * 3))
 plt.show()
 assert np.isclose(shares.sum(), 1)
 
@@ -217,7 +221,7 @@ assert np.isclose(shares.sum(), 1)
 #
 # * cross entropy (交叉熵): every pixel counts alike, so the background rules;
 # * cross entropy with the weights above;
-# * cross entropy + Dice loss: $1 - 2 |P \cap T| / (|P| + |T|)$ of each class, be it large or small;
+# * cross entropy + Dice loss (Dice损失): $1 - 2 |P \cap T| / (|P| + |T|)$ of each class, be it large or small;
 # * focal loss (焦点损失; Lin et al. 2017): pixels that are right already count less, by $(1 - p)^2$.
 #
 # IoU is $|P \cap T| / |P \cup T|$ of a class; boundary IoU (Cheng et al. 2021) takes only pixels near the outlines.
@@ -291,7 +295,7 @@ for row in tables[best]:
         )
     )
 iou = [row["iou"] for row in tables[best]]
-assert np.isclose(np.mean(iou), found[best].scores["mean_iou"])
+assert np.isclose(np.nanmean(iou), found[best].scores["mean_iou"])  # nan: in no truth and no prediction
 
 # %% [markdown]
 # ## 5. Truth, prediction, overlay
@@ -324,9 +328,8 @@ path = pictures.confusion_picture(
     found[best].confusion, work / "confusion.png", class_names=names, in_percent=True
 )
 display(Image(path.read_bytes(), width=420))
-assert found[best].confusion.sum() == sum(
-    (test_source[i]["mask"] != 255).sum() for i in range(len(test_source))
-)
+batches = options.ordered_batches(test_source)  # as they were scored: resized
+assert found[best].confusion.sum() == sum((batch["labels"] != 255).sum() for batch in batches)
 
 # %% [markdown]
 # ## 6. A larger image, in sliding windows (滑动窗口)
@@ -334,10 +337,16 @@ assert found[best].confusion.sum() == sum(
 # Without fully connected layers a network takes any size, but each new size is compiled anew, and a huge image does not
 # fit into memory. Windows of one size overlap by half; their logits are blended with a Gaussian, which trusts the middle
 # of a window more than its ends. The device holds one batch of windows, whatever the size of the image.
+#
+# A window must show things as large as the network learned them. Your own images were resized to SIDE, so six of them at
+# that size make the larger image here; for windows on images as they are, train with SIDE near their own height and width.
 
 # %%
-drawn, _ = draw_picture(np.random.default_rng(5), (2 * SIDE, 3 * SIDE))
-large = test_source[0]["image"] if ROOT else drawn
+large, _ = draw_picture(np.random.default_rng(5), (2 * SIDE, 3 * SIDE))
+if ROOT:
+    shrink, rng = data.Resize(options.size), np.random.default_rng(0)
+    tiles = [shrink(test_source[index % len(test_source)], rng)["image"] for index in range(6)]
+    large = np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])
 native = run_preparation(options.normalize(), None)  # at its own size
 windows = Segmenter(predict, native, InferenceOptions(window=(SIDE, SIDE), batch_size=4))
 in_windows, whole = windows.labels([large])[0], np.asarray(predict(native(large)[None]).argmax(-1))[0]
@@ -379,7 +388,8 @@ assert np.array_equal(data.read_mask(work / "masks" / "large_mask.png", num_clas
 #
 # The script does what this notebook does, with checkpoints that a run can be resumed from, early stopping, curves, tables
 # and many devices. Published weights start the backbone of other networks: `--model.name unet_resnet34 --model.weights
-# hf://timm/resnet34.a1_in1k` (a download).
+# hf://timm/resnet34.a1_in1k` (a download). `predict` resizes images to the size trained at; with `--window` they keep
+# their own, which is right where that is the training's scale, as of the drawn ones.
 
 # %%
 chosen = CHOICES[best]
@@ -389,6 +399,7 @@ factors = [
 ]
 rule = ["--loss.class-weights=median"] if chosen.class_weights else []
 size = ["--data.size", str(SIDE), str(SIDE), "--data.batch-size", "8"]
+window = [] if ROOT else ["--window", str(SIDE), str(SIDE)]
 net = ["--model.name", "unet_bn", "--model.features", *map(str, FEATURES), "--run.steps", str(STEPS)]
 print(
     shlex.join(
@@ -407,18 +418,4 @@ print(
     )
 )
 run = f"runs/{kind}-unet_bn-1/weights.safetensors"
-print(
-    shlex.join(
-        [
-            "python",
-            "train/segmentation.py",
-            "predict",
-            "--weights",
-            run,
-            "photos/",
-            "--window",
-            str(SIDE),
-            str(SIDE),
-        ]
-    )
-)
+print(shlex.join(["python", "train/segmentation.py", "predict", "--weights", run, "photos/", *window]))

@@ -1,10 +1,11 @@
 # %% [markdown]
-# # Sequences: recurrent networks, language models, word vectors
+# # Sequences: recurrent networks, language models, word vectors (序列模型)
 #
 # What is learned here: the equations of RNN, GRU and LSTM (循环神经网络, 门控循环单元, 长短期记忆网络) and
 # their pure functions; batches of sequences of different lengths; a race of the three over growing
-# distances, and why the plain one loses it; truncated back-propagation; a character language model that
-# writes; word vectors; reading lines of digits with CTC.
+# distances, and why the plain one loses it; truncated back-propagation through time (截断的随时间反向传播,
+# truncated BPTT); a character language model (语言模型) that writes; word vectors (词向量); reading lines of
+# digits with CTC.
 #
 # Two to five minutes on two CPU cores; runs unchanged on one TPU chip, a GPU, or several of them. Nothing
 # is downloaded: texts are the documentation that ships with Python, digits are those of scikit-learn.
@@ -14,13 +15,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -29,6 +31,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -361,8 +366,8 @@ print(f"length {far}: LSTM with a forget bias of 1 {errors['LSTM', far]:.4f}, of
 # %% [markdown]
 # ## 5. Truncated back-propagation through time
 #
-# A text of a million characters does not fit through one gradient. Truncated BPTT (截断的沿时间反向传播;
-# Williams and Peng 1990) cuts it in windows: the state goes on from window to window, the gradient does
+# A text of a million characters does not fit through one gradient. Truncated BPTT (Williams and Peng 1990)
+# cuts it in windows: the state goes on from window to window, the gradient does
 # not. `ops.scan_windows` does that inside of one compiled program; the values are those of one long run.
 
 # %% windows
@@ -398,7 +403,7 @@ plt.show()
 # %% [markdown]
 # ## 6. A character language model
 #
-# A language model (语言模型) gives, at every place, a probability to each possible next character. It is
+# A language model gives, at every place, a probability to each possible next character. It is
 # trained by the cross entropy (交叉熵) of the character that comes. In bits a character (每字符比特数) that
 # is also the length of the text if it were compressed with the model.
 #
@@ -468,9 +473,9 @@ for temperature in (0.8,) if SMALL else (0.4, 0.8, 1.2):
 # %% [markdown]
 # ## 7. Word vectors
 #
-# word2vec (词向量; Mikolov et al. 2013, *Distributed Representations of Words and Phrases*): a word's
-# vector should tell which words stand around it. Skip-gram with negative sampling (负采样) makes the
-# product of a word with its neighbour large, and with $k$ noise words small:
+# word2vec (Mikolov et al. 2013, *Distributed Representations of Words and Phrases*): a word's
+# vector should tell which words stand around it. Skip-gram (跳字模型) with negative sampling (负采样) makes
+# the product of a word with its neighbour large, and with $k$ noise words small:
 #
 # $$\log \sigma(v_w \cdot u_c) + \sum_{i=1}^{k} \log \sigma(-v_w \cdot u_{n_i})$$
 #
@@ -607,7 +612,8 @@ images, labels = (np.concatenate([batch[name] for batch in tests]) for name in (
 logits = jax.jit(reader_task.predict)(reader, images)
 read = jax.jit(ops.ctc_greedy_decode)(logits)  # the best label of each column, merged
 longest = np.argsort(-(labels > 0).sum(1), kind="stable")[:3]
-searched = ops.ctc_beam_search(logits[longest], beam_size=8)  # the most probable texts, over all their paths
+# Beam search (束搜索): the most probable texts, over all their paths.
+searched = ops.ctc_beam_search(logits[longest], beam_size=8)
 
 
 def spell(row):

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # Graphs: message passing, and vectors of nodes
+# # Graphs: message passing, and vectors of nodes (图神经网络, 节点嵌入)
 #
 # What is learned here: graphs as arrays of fixed sizes; message passing (消息传递) as three functions;
-# graph convolution, attention and sampling-and-aggregating against a network that sees no edges; what
-# attention looks at; why deep graph networks smooth everything away; classes of whole graphs; random walks
-# and node2vec; which edges are missing.
+# graph convolution (图卷积), attention (注意力) and sampling-and-aggregating against a network that sees no
+# edges; what attention looks at; why deep graph networks smooth everything away (过平滑); classes of whole
+# graphs; random walks (随机游走) and node2vec; which edges are missing.
 #
 # One to four minutes on two CPU cores; runs unchanged on a TPU chip, a GPU, or several of them. Nothing is
 # downloaded: Zachary's karate club is built in, larger graphs are drawn at random.
@@ -14,13 +14,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -29,6 +30,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -115,7 +119,7 @@ plt.show()
 #
 # $$x_v' = \text{update}\Big(x_v, \; \underset{u \to v}{\text{aggregate}} \; \text{message}(x_u, x_v)\Big)$$
 #
-# A graph convolution (图卷积; Kipf and Welling 2017, *Semi-Supervised Classification with Graph
+# A graph convolution (Kipf and Welling 2017, *Semi-Supervised Classification with Graph
 # Convolutional Networks*, equation 2) adds a loop (自环) to each node, and divides by the roots of both
 # ends' degrees (度):
 #
@@ -210,7 +214,7 @@ plt.show()
 # * GCN: a mean over neighbours with fixed weights.
 # * GAT (图注意力; Velickovic et al. 2018): the weights of neighbours are learned, by a softmax of a score
 #   of both ends.
-# * GraphSAGE (Hamilton et al. 2017): the node itself and the mean of its neighbours have a matrix each.
+# * GraphSAGE (图采样与聚合; Hamilton et al. 2017): the node itself and the mean of its neighbours have a matrix each.
 # * MLP (多层感知机): the same two layers without edges, what features alone tell.
 
 # %% data and networks
@@ -321,7 +325,7 @@ plt.show()
 # ## 6. Over-smoothing
 #
 # Each graph convolution averages over neighbours. Many of them average over everything: rows of different
-# nodes become alike (过平滑; Li et al. 2018, *Deeper Insights into Graph Convolutional Networks*). First
+# nodes become alike (Li et al. 2018, *Deeper Insights into Graph Convolutional Networks*). First
 # without any training: the same average again and again, and a classifier of nearest class means. Then
 # networks of growing depth, each trained.
 
@@ -406,7 +410,7 @@ plt.show()
 # %% [markdown]
 # ## 8. Walks: DeepWalk and node2vec
 #
-# Without features: random walks (随机游走) as sentences, nodes as words, and word2vec gives each node a
+# Without features: random walks as sentences, nodes as words, and word2vec gives each node a
 # vector (DeepWalk; Perozzi et al. 2014). node2vec (Grover and Leskovec 2016) biases the walks: $p$ large
 # means it seldom turns back; $q$ small means it goes outward, as a depth-first search (深度优先搜索); $q$
 # large, it stays near, as a breadth-first search (广度优先搜索). Walks and learning are one compiled step.

@@ -1,10 +1,11 @@
 # %% [markdown]
-# # Many devices: one program, shared
+# # Many devices: one program, shared (多设备并行)
 #
 # What is learned here: where arrays lie; one training step placed in four ways (one device, a sharded
-# `jit`, `pmap`, FSDP) with the same result; what the compiler lets devices send each other; synced and
-# local batch normalisation; and what saves memory: sharded state, accumulation, bfloat16, recomputation,
-# donation. At the end: what a TPU does differently, and how to start several processes.
+# `jit`, `pmap`, FSDP, 全分片数据并行) with the same result; what the compiler lets devices send each other;
+# synced and local batch normalisation (批归一化); and what saves memory: sharded state, accumulation
+# (梯度累积), bfloat16 (脑浮点), recomputation (重计算), donation (内存捐赠). At the end: what a TPU does
+# differently, and how to start several processes.
 #
 # One to three minutes on two CPU cores. On a TPU or GPU it takes what devices there are, and one will do; a
 # CPU is split into eight virtual devices (虚拟设备), which make nothing faster but behave like eight.
@@ -15,13 +16,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -30,6 +32,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -85,11 +90,12 @@ for axes, (name, array) in zip(panels, arrays.items(), strict=True):
     for shard in array.addressable_shards:
         owners[shard.index] = 0 if array.is_fully_replicated else shard.device.id
     shards = array.addressable_shards[:1] if array.is_fully_replicated else array.addressable_shards
+    everywhere = f"all {N} devices" if N > 1 else "the one device"
     axes.imshow(owners, cmap="tab10" if N <= 10 else "tab20", vmin=0, vmax=9 if N <= 10 else 19)
     for shard in shards:
         rows, columns = (slice(*part.indices(SIDE)) for part in shard.index)
         middle = (columns.start + columns.stop - 1) / 2, (rows.start + rows.stop - 1) / 2
-        text = f"all {N} devices" if array.is_fully_replicated else str(shard.device.id)
+        text = everywhere if array.is_fully_replicated else str(shard.device.id)
         axes.annotate(text, middle, ha="center", va="center", color="white", fontsize=9)
     axes.set(title=name, xticks=[], yticks=[])
     axes.title.set_fontsize(10)
@@ -104,9 +110,9 @@ plt.show()
 # * **one device**: nothing to share;
 # * **jit** (the default): the batch is sharded, the program is that of one device on the whole batch, and
 #   the compiler adds the communication (通信);
-# * **pmap**: one program a device on its part of the batch; the step itself sums gradients over the axis
-#   `data`;
-# * **FSDP** (全分片数据并行; Rajbhandari et al. 2020, *ZeRO*, stage 3): as jit, and each device holds only
+# * **pmap**: one program a device on its part of the batch; the step itself sums gradients (梯度) over the
+#   axis `data`;
+# * **FSDP** (Rajbhandari et al. 2020, *ZeRO*, stage 3): as jit, and each device holds only
 #   a part of every large array of parameters and of the optimizer's state.
 #
 # Data parallelism (数据并行) must not change what is learned: after five steps all four have the same
@@ -209,7 +215,7 @@ plt.show()
 #
 # ## 4. Synced and local batch normalisation
 #
-# Batch normalisation (批归一化) uses the statistics of the batch. With pmap each device sees its part only:
+# Batch normalisation uses the statistics of the batch. With pmap each device sees its part only:
 # with few examples a device, local statistics are noisy, and the result depends on the number of devices.
 # Synced (同步) statistics are those of the whole batch, and equal one device's. Under a sharded jit they
 # are so without a word.
@@ -276,7 +282,7 @@ assert N == 1 or memory["fsdp"].params < memory["jit"].params
 # %% [markdown]
 # ## 6. Memory: accumulation, bfloat16, recomputation, donation
 #
-# **Accumulation** (梯度累积): four small batches and one update from the mean of their gradients are one
+# **Accumulation**: four small batches and one update from the mean of their gradients are one
 # batch of four times the size, if nothing in the network looks over the batch. So here the norm is a group
 # normalisation (组归一化).
 
@@ -295,7 +301,7 @@ print(f"activations: {part_step.memory.temporaries:,} against {large_step.memory
 assert apart < 1e-6
 
 # %% [markdown]
-# **bfloat16** (脑浮点) has the exponent of float32 and 8 bits of precision (精度) instead of 24: half the
+# **bfloat16** has the exponent of float32 and 8 bits of precision (精度) instead of 24: half the
 # bytes, no loss scaling, and the format that a TPU multiplies in. Products are computed in it; parameters,
 # norm statistics, logits and losses stay float32, for small updates would be lost: $256 + 1 = 256$.
 
@@ -315,7 +321,7 @@ print(f"logits differ by {worst:.4f} of the largest; the same class for {agree:.
 assert worst < 0.1
 
 # %% [markdown]
-# **Recomputation** (重计算, rematerialisation; Chen et al. 2016). The backward pass needs what the forward
+# **Recomputation** (rematerialisation; Chen et al. 2016). The backward pass needs what the forward
 # pass computed. `training.rematerialise` keeps only what goes into each block and computes the inside
 # again: about a third more computing, less memory, the same gradients.
 #
@@ -360,7 +366,7 @@ placed = training.create_train_state(make_task(), optax.sgd(0.1), seed=0)
 assert difference(plain(placed, batches[0]), again(placed, batches[0])) < 1e-5, "the same gradients"
 
 # %% [markdown]
-# **Donation** (内存捐赠). The new state may lie where the old one did: the caller gives the buffers away,
+# **Donation**. The new state may lie where the old one did: the caller gives the buffers away,
 # and must not use them again.
 
 # %% the old state is gone

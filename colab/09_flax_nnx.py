@@ -1,5 +1,5 @@
 # %% [markdown]
-# # jaxvision in Flax NNX
+# # jaxvision in Flax NNX (在NNX中使用jaxvision)
 #
 # The networks of jaxvision are Linen modules: a pure function `apply(variables, images)`. If your program is
 # written in NNX, where a module holds its variables, [`flax.nnx.bridge`](https://flax.readthedocs.io) wraps any of
@@ -17,13 +17,14 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
 REPOSITORY = ""  # @param {type:"string"}
 # Empty: the clone that this lies in or beside. Else an address for pip: "git+https://HOST/OWNER/jaxvision".
 
-specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn")]
+specs = [importlib.util.find_spec(name) for name in ("jaxvision", "optax", "grain", "sklearn", "flatbuffers")]
 if any(spec is None or spec.origin is None for spec in specs):  # a mere folder has no origin
     folders = (here := pathlib.Path.cwd(), *here.parents, here / "jaxvision")
     clone = next((folder for folder in folders if (folder / "jaxvision" / "__init__.py").is_file()), None)
@@ -32,6 +33,9 @@ if any(spec is None or spec.origin is None for spec in specs):  # a mere folder 
     names = {dist.name for dist in importlib.metadata.distributions()} - {None, "jaxvision"}
     kept = sorted(name for name in names if name.startswith(("jax", "libtpu")))
     kept = [f"{name}=={importlib.metadata.version(name)}" for name in kept]
+    old = [spec for spec in kept if re.match(r"jax==0\.\d\.", spec)]
+    if old:
+        raise RuntimeError(f"{old[0]} is too old, 0.10 is needed: choose a newer runtime, or upgrade it")
     source = f"jaxvision[colab] @ {REPOSITORY}" if REPOSITORY else f"{clone}[colab]"
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept]).returncode:
         raise RuntimeError(f"pip could not install {source} beside {kept}: see its words above")
@@ -54,6 +58,7 @@ SMALL = bool(os.environ.get("SMALL"))  # for tests: fewer steps
 STEPS = 8 if SMALL else 150
 BATCH = 64
 
+jax.config.update("jax_default_matmul_precision", "highest")  # or a TPU's rounding would hide what is equal
 print(jax.devices())
 
 # %% [markdown]
@@ -126,7 +131,8 @@ print(train_images.shape, test_images.shape, f"{size} images a step on {placemen
 # that NNX may move their counts.
 
 # %%
-recipe = optax.adamw(optax.cosine_decay_schedule(3e-3, STEPS))
+# Optax's eps of 1e-8 makes whole steps of gradients that are rounding, which two programs round in two ways.
+recipe = optax.adamw(optax.cosine_decay_schedule(3e-3, STEPS), eps=1e-6)
 optimizer = nnx.Optimizer(model, recipe, wrt=nnx.Param)
 rngs = nnx.Rngs(dropout=1)
 

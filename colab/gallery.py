@@ -1,7 +1,7 @@
 """Makes the pictures of the README's gallery: what the library gives, from training runs to a file.
 
-    python colab/gallery.py                   # trains what it needs: about four minutes on two cores
-    python colab/gallery.py --full            # the segmentation network as long as its script does: eight
+    python colab/gallery.py                   # trains what it needs: about six minutes on two cores
+    python colab/gallery.py --full            # the segmentation network as long as its script does
     python colab/gallery.py --only words nodes --out pictures
 
 Nothing is downloaded: digits come with scikit-learn, text with Python, the karate club with the library. The
@@ -52,7 +52,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "nodes": ("train/node_embedding.py",),
     "graph": ("train/graph.py",),
 }
-SHORTER = {"segmentation": ("--run.steps", "1000", "--run.eval-every", "250")}
+SHORTER = {"segmentation": ("--run.steps", "2500", "--run.eval-every", "500")}
 SIZE = (48, 48)  # of the scenes, as the script trains on them
 SCENES = 24  # of the test part that the worst and the best are chosen from
 
@@ -76,12 +76,16 @@ class Segmented(NamedTuple):
 
 
 def train(name: str, runs: Path, *, full: bool) -> Path:
-    """Runs a script unless its run is in the folder; returns the run's folder."""
-    folder = runs / name
+    """Runs a script, or goes on with its run, unless that is done; returns the run's folder."""
+    folder = runs.resolve() / name
+    is_whole = full or name not in SHORTER or (folder / "weights.safetensors").exists()
+    if not is_whole:
+        folder = folder.with_name(f"{name}-short")
     if not (folder / "weights.safetensors").exists():
-        script, *options = (*RUNS[name], *(() if full else SHORTER.get(name, ())))
-        where = ("--run.folder", str(runs.resolve()), "--run.name", name)
-        subprocess.run([sys.executable, script, *where, *options], cwd=ROOT, check=True)
+        where = ("--run.folder", str(folder.parent), "--run.name", folder.name)
+        start = (*where, *(() if is_whole else SHORTER[name]))
+        options = ("--resume", str(folder)) if folder.exists() else start
+        subprocess.run([sys.executable, *RUNS[name], *options], cwd=ROOT, check=True)
     return folder
 
 

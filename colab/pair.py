@@ -3,7 +3,7 @@
 ::
 
     python colab/pair.py                        # write the install cell into the sources, and the notebooks
-    python colab/pair.py --check                # fail and name each pair that is not fresh
+    python colab/pair.py --check [FILES]        # fail and name each pair that is not fresh
     python colab/pair.py --figures DIR [FILES]  # run notebooks; their figures become DIR/NN_title-K.png
 
 A source is Python with cells marked by ``# %%`` (jupytext's percent format): it runs as a script, and its
@@ -27,12 +27,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
 from PIL import Image
+
+try:
+    import jupytext
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbformat import NotebookNode
+except ModuleNotFoundError as error:
+    sys.exit(f'{error}: to make and run notebooks, install the extra dev: pip install -e ".[dev]"')
 
 FOLDER = Path(__file__).parent
 
@@ -131,20 +135,22 @@ def write_pairs(folder: Path, sources: Sequence[Path]) -> list[Path]:
     return changed
 
 
-def find_problems(folder: Path) -> list[str]:
-    """What is wrong with the pairs of a folder, one line each; empty if nothing is.
+def find_problems(folder: Path, *, files: Sequence[Path] = ()) -> list[str]:
+    """What is wrong with pairs, one line each; empty if nothing is.
 
     A notebook without source or a source without notebook, an install cell that is not that of
     ``install.py``, outputs, and a notebook that is not what its source makes.
+
+    Args:
+      folder: with ``install.py``.
+      files: a source or a notebook of each pair to check; by default all in the folder.
     """
     cell = (folder / "install.py").read_text()
-    sources = find_sources(folder)
-    problems = [
-        f"{path.name}: there is no {path.stem}.py to make it from"
-        for path in sorted(folder.glob("*.ipynb"))
-        if path.with_suffix(".py") not in sources
-    ]
-    for source in sources:
+    problems = []
+    for source in _sources_of(files or [*find_sources(folder), *folder.glob("*.ipynb")]):
+        if not source.exists():
+            problems.append(f"{source.stem}.ipynb: there is no {source.name} to make it from")
+            continue
         text = source.read_text()
         try:
             if with_install_cell(text, cell) != text:
@@ -230,9 +236,9 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER) -> int:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="run, and write figures there")
     parser.add_argument("files", nargs="*", type=Path, help="some notebooks (.py or .ipynb); default all")
     options = parser.parse_args(arguments)
-    sources = [path.with_suffix(".py") for path in options.files] or find_sources(folder)
+    sources = _sources_of(options.files) or find_sources(folder)
     if options.check:
-        problems = find_problems(folder)
+        problems = find_problems(folder, files=options.files)
         for problem in problems:
             print(problem, file=sys.stderr)
         return 1 if problems else 0
@@ -241,6 +247,11 @@ def main(arguments: Sequence[str], *, folder: Path = FOLDER) -> int:
             print(f"wrote {path}")
         return 0
     return max((_run_and_report(source, options.figures) for source in sources), default=0)
+
+
+def _sources_of(files: Sequence[Path]) -> list[Path]:
+    """The source of each pair of which a file is given, once and in order."""
+    return sorted({path.with_suffix(".py") for path in files})
 
 
 def _run_and_report(source: Path, figures: Path) -> int:

@@ -390,16 +390,21 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     rooms = read_rooms(options.package)
     names = sum(len(room.exports) for room in rooms)
-    if not options.check:
-        sys.path.insert(0, str(options.package.resolve().parent))
-        write_reference(rooms, options.out)
-        print(f"{options.out / 'index.html'}: {names} names in {len(rooms)} rooms")
     problems = undocumented(rooms)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         print(f"{len(problems)} of {names} names are not documented", file=sys.stderr)
-    return 1 if problems else 0
+        return 1
+    if not options.check:
+        sys.path.insert(0, str(options.package.resolve().parent))
+        try:
+            write_reference(rooms, options.out)
+        except ModuleNotFoundError as error:
+            print(f"{error}; pip install -e '.[dev]'", file=sys.stderr)
+            return 1
+        print(f"{options.out / 'index.html'}: {names} names in {len(rooms)} rooms")
+    return 0
 
 
 if __name__ == "__main__":

@@ -111,8 +111,12 @@ def test_a_run_that_is_not_there_is_trained_by_its_script(tmp_path, monkeypatch)
         "--run.folder",
         str(tmp_path),
         "--run.name",
-        "segmentation",
+        "segmentation-short",
     ]
-    assert short[6:] == ["--run.steps", "1000", "--run.eval-every", "250"] and full[6:] == []
+    assert short[6:] == ["--run.steps", "2500", "--run.eval-every", "500"]
+    assert full[5:] == ["segmentation"]
+    (tmp_path / "segmentation").mkdir()  # a run that was stopped goes on
+    gallery.train("segmentation", tmp_path, full=True)
+    assert calls.pop()[0][1:] == ["train/segmentation.py", "--resume", str(tmp_path / "segmentation")]
     for script, *_ in gallery.RUNS.values():
         assert (ROOT / script).is_file()

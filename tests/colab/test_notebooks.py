@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from oracles.annotation_files import SQUARE, TRIANGLE, labelme, shape, write_json, write_photo
 from PIL import Image
 
 COLAB = Path(__file__).parents[2] / "colab"
@@ -83,22 +84,52 @@ def test_notebooks_are_what_their_sources_make(pair):
     assert pair.find_problems(COLAB) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_notebook_runs_from_top_to_bottom(source, tmp_path):
+def run_small(source, folder, **environment):
+    """Runs a notebook in its small size; its figures are in the folder, and none is blank."""
     # Most of the time of a small notebook is the compiler's, as in the other tests (conftest.py).
     small = {"SMALL": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     done = subprocess.run(
-        [sys.executable, str(COLAB / "pair.py"), "--figures", str(tmp_path), str(source)],
-        env=os.environ | small,
+        [sys.executable, str(COLAB / "pair.py"), "--figures", str(folder), str(source)],
+        env=os.environ | small | environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    for figure in tmp_path.glob("*.png"):
+    for figure in folder.glob("*.png"):
         with Image.open(figure) as picture:
             low, high = picture.convert("L").getextrema()
         assert low < high, f"{figure.name} is blank"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebook_runs_from_top_to_bottom(source, tmp_path):
+    run_small(source, tmp_path)
+
+
+@pytest.mark.slow
+def test_06_runs_on_one_device_as_well(tmp_path):
+    run_small(COLAB / "06_many_devices.py", tmp_path, JAX_NUM_CPU_DEVICES="1")  # as a TPU of one chip
+
+
+@pytest.mark.slow
+def test_03_segments_ones_own_images_of_any_size(tmp_path):
+    photos = tmp_path / "photos"
+    for number in range(16):
+        name, size = f"{number:02d}", ((80, 100), (64, 64), (150, 90))[number % 3]
+        write_photo(photos / f"{name}.png", size)
+        shapes = [shape("car", SQUARE), shape("road", TRIANGLE)]
+        write_json(photos / f"{name}.json", labelme(f"{name}.png", shapes, size))
+    (photos / "labels.txt").write_text("car\nroad\nboat\n")  # no picture shows a boat
+    text = (COLAB / "03_segment.py").read_text()
+    # Steps enough that no boat is found either: its IoU is then none.
+    for old, new in (('ROOT = ""', f"ROOT = {str(photos)!r}"), ("(24, 8, (8, 16))", "(24, 24, (8, 16))")):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    text += '\n# %%\nassert [bool(np.isnan(value)) for value in iou] == [name == "boat" for name in names]\n'
+    (tmp_path / "03_own.py").write_text(text)
+    # On several devices, for the notebooks above run on one (06 on eight).
+    run_small(tmp_path / "03_own.py", tmp_path / "figures", JAX_NUM_CPU_DEVICES="8")
 
 
 def test_a_broken_notebook_is_reported_and_a_sound_one_draws(tmp_path):
@@ -180,6 +211,24 @@ def test_the_check_names_a_pair_that_is_not_fresh(pair, folder, capsys, problem)
     assert problem.partition(" (")[0] in capsys.readouterr().err
 
 
+def test_the_check_of_some_files_looks_at_these_pairs_alone(pair, folder, capsys):
+    (folder / "02_stale.py").write_text(TINY)
+    assert pair.main(["--check", str(folder / "01_tiny.py")], folder=folder) == 0
+    assert pair.main(["--check", str(folder / "02_stale.ipynb")], folder=folder) == 1
+    assert capsys.readouterr().err == "02_stale.ipynb: is missing\n"
+
+
+def test_without_jupytext_it_says_what_to_install(tmp_path):
+    (tmp_path / "jupytext.py").write_text("raise ModuleNotFoundError(\"No module named 'jupytext'\")")
+    command = [sys.executable, str(COLAB / "pair.py"), "--check"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "No module named 'jupytext': to make and run notebooks, install the extra dev: pip" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_install_cell_is_written_into_every_source(pair, folder):
     (folder / "01_tiny.py").write_text(TINY.replace("import pathlib\n", "import os\n"))
     assert [path.name for path in pair.write_pairs(folder, [folder / "01_tiny.py"])] == ["01_tiny.py"]
@@ -259,6 +308,13 @@ def test_a_folder_of_the_name_is_no_package(machine, tmp_path):
     (tmp_path / "jaxvision" / "jaxvision" / "__init__.py").touch()
     _install()
     assert machine.commands[0][5:] == [f"{tmp_path}/jaxvision[colab]"]
+
+
+def test_a_jax_that_is_too_old_is_named(machine):
+    machine.missing, machine.dists = {"flatbuffers"}, COLAB_DISTS | {"jax": "0.7.2"}
+    with pytest.raises(RuntimeError, match=r"jax==0\.7\.2 is too old, 0\.10 is needed"):
+        _install("x")
+    assert machine.commands == []
 
 
 def test_a_failed_installation_says_beside_what(machine):
