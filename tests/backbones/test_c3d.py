@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.network_cases import assert_close, recorded, seeded_state_dict
+from oracles.network_cases import (
+    assert_close,
+    check_recording,
+    features_and_logits,
+    in_double,
+    recorded,
+    seeded_state_dict,
+)
 from oracles.video_cases import CASES, check_against, names_of
 
 from jaxvision import zoo
@@ -75,11 +82,11 @@ def test_equals_recorded_torch(name):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("name", names_of("c3d"))
-def test_equals_live_torch(name):
+def test_recording_is_what_torch_computes(name):
     pytest.importorskip("torch")
     from oracles.torch_video import torch_outputs
 
-    check_against(CASES[name], torch_outputs(CASES[name]))
+    check_recording(name, torch_outputs(CASES[name]))
 
 
 @pytest.mark.parity
@@ -92,20 +99,14 @@ def test_full_size_equals_live_torch():
     source = seeded_state_dict({key: tuple(value.shape) for key, value in theirs.state_dict().items()})
     theirs.load_state_dict({key: torch.from_numpy(value) for key, value in source.items()})
     with torch.no_grad():
-        x = torch.from_numpy(clips).permute(0, 4, 1, 2, 3)
-        maps, logits = theirs.features(x), theirs(x)
+        x = torch.from_numpy(clips).double().permute(0, 4, 1, 2, 3)
+        maps, logits = theirs.double().features(x), theirs(x)
     ours = zoo.create("c3d")
     variables = convert(source, c3d_classifier_rules(), shapes_of(ours, clips.shape)[1])
-
-    @jax.jit
-    def run(variables, clips):
-        body = {"params": variables["params"]["backbone"]}
-        return ours.backbone.apply(body, clips, train=False), ours.apply(variables, clips, train=False)
-
-    features, actual = run(variables, clips)
-    assert_close("logits", actual, logits.numpy())
-    for name, wanted in zip(features, maps, strict=True):
-        assert_close(name, features[name], wanted.permute(0, 2, 3, 4, 1).numpy())
+    features = in_double(jax.jit(features_and_logits(ours)), variables, clips)
+    assert_close("logits", features.pop("logits"), logits.numpy(), relative=1e-6)
+    for name, wanted in zip(sorted(features), maps, strict=True):
+        assert_close(name, features[name], wanted.permute(0, 2, 3, 4, 1).numpy(), relative=1e-6)
 
 
 @pytest.mark.slow
@@ -189,3 +190,8 @@ def test_integers_and_unknown_variants_raise():
         )
     with pytest.raises(ValueError, match=r"unknown C3D variant 'c3'.*c3d"):
         c3d("c3")
+
+
+def test_unequal_stages_are_named():
+    with pytest.raises(ValueError, match="convolutions and features: expected one number a stage"):
+        shapes_of(narrow(features=(2, 2)))

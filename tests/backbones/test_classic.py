@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles.classic_cases import CASES, check_classic, check_full_size, images_of
-from oracles.network_cases import recorded
+from oracles.network_cases import check_recording, recorded
 
 from jaxvision import zoo
 from jaxvision.core import count_parameters
@@ -67,11 +67,7 @@ CHANNELS = {
     **{name: [128, 256, 728, 1024, 2048] for name in ["xception41", "xception65", "xception71"]},
 }
 SLOW = ("googlenet", "inception", "xception", "aligned", "darknet19")
-RECORDED = [
-    pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ())
-    for name in CASES
-    if name != "googlenet"  # live only: a recording of the same layers with auxiliary heads is enough
-]
+RECORDED = [pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ()) for name in CASES]
 
 
 def shapes_of(model, shape):
@@ -120,11 +116,11 @@ def test_equals_recorded_torch(name):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("name", CASES)
-def test_equals_live_torch(name):
+def test_recording_is_what_torch_computes(name):
     pytest.importorskip("torch")
     from oracles.torch_classic import classic_outputs
 
-    check_classic(name, classic_outputs(name))
+    check_recording(name, classic_outputs(name))
 
 
 @pytest.mark.parity

@@ -9,7 +9,18 @@ import pytest
 from oracles.classic_cases import CASES
 
 from jaxvision import zoo
-from jaxvision.backbones import SPPClassifier, resnet, vgg
+from jaxvision.backbones import (
+    C3D,
+    C3DClassifier,
+    NFNet,
+    NFNetClassifier,
+    SPPClassifier,
+    VGGClassifier,
+    cifar_resnet,
+    resnet,
+    vgg,
+    vit,
+)
 from jaxvision.zoo.entry import build_classifier
 
 
@@ -47,6 +58,37 @@ def test_pyramid_fits_another_backbone():
     logits, variables = shapes_of(model, (2, 50, 33, 3))
     assert logits.shape == (2, 4)
     assert variables["params"]["fc6"]["kernel"].shape == (50 * 512, 6)
+
+
+def test_pyramid_takes_the_last_feature_that_there_is():
+    cases = (
+        (cifar_resnet, "cifar_resnet20", 64),
+        (resnet, "resnet18", 512),
+        (vit, "vit_tiny_patch16_224", 192),
+    )
+    for family, variant, last in cases:
+        model = build_classifier(family, variant, head=SPPClassifier, num_classes=4, hidden=6)
+        _, variables = shapes_of(model, (2, 64, 48, 3))
+        assert variables["params"]["fc6"]["kernel"].shape == (50 * last, 6)
+
+
+def test_a_backbone_without_the_feature_is_named():
+    two = vgg("vgg11", convolutions=(1, 1), features=(2, 2))
+    for head in (VGGClassifier(two), SPPClassifier(two, feature="c5")):
+        with pytest.raises(ValueError, match=r"gives \['c1', 'c2'\] and no 'c5'; keep as many stages"):
+            shapes_of(head, (1, 32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("head", "shape"),
+    [
+        (NFNetClassifier(NFNet((1, 1), (4, 4), stem_features=8, group_size=2)), (1, 32, 32, 3)),
+        (C3DClassifier(C3D((1, 1), (2, 2))), (1, 16, 32, 32, 3)),
+    ],
+)
+def test_every_head_names_the_feature_that_it_lacks(head, shape):
+    with pytest.raises(ValueError, match="and no 'c5'; keep as many stages"):
+        shapes_of(head, shape)
 
 
 def test_hidden_layers_are_dropped_in_training():

@@ -172,9 +172,11 @@ def test_training_draws_dropout_and_drop_path_and_evaluation_does_not():
 def test_the_head_of_efficientnet_starts_uniform_and_that_of_mobilenet_normal():
     def kernel(name):
         model = zoo.create(name, num_classes=50, backbone={"width": 0.05})
-        return jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))()[
-            "params"
-        ]["head"]["kernel"]
+        images = jnp.zeros((1, 8, 8, 3))
+        # Of what the program does not return nothing is compiled.
+        return jax.jit(
+            lambda: model.init(jax.random.key(0), images, train=False)["params"]["head"]["kernel"]
+        )()
 
     uniform, normal = np.asarray(kernel("efficientnet_b0")), np.asarray(kernel("mobilenet_v2"))
     limit = 1 / np.sqrt(50)

@@ -4,7 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.network_cases import CASES, assert_close, check_against, recorded, seeded_state_dict
+from oracles.network_cases import (
+    CASES,
+    assert_close,
+    check_against,
+    check_recording,
+    features_and_logits,
+    in_double,
+    recorded,
+    seeded_state_dict,
+)
 
 from jaxvision import zoo
 from jaxvision.backbones import VGG, VGG_VARIANTS, PooledClassifier, VGGClassifier, vgg
@@ -67,17 +76,18 @@ def test_equals_recorded_torchvision(name):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("name", VGG_CASES)
-def test_equals_live_torchvision(name):
+def test_recording_is_what_torchvision_computes(name):
     pytest.importorskip("torch")
     from oracles.torch_run import torch_outputs
 
-    check_against(CASES[name], torch_outputs(CASES[name]))
+    check_recording(name, torch_outputs(CASES[name]))
 
 
 @pytest.mark.parity
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["vgg16", "vgg11_bn"])
+@pytest.mark.parametrize("variant", sorted(VGG_VARIANTS))
 def test_full_size_equals_live_torchvision(variant):
+    """Logits, and the features after each pooling."""
     torch, torchvision = pytest.importorskip("torch"), pytest.importorskip("torchvision")
     theirs = torchvision.models.get_model(variant, weights=None, init_weights=False).eval()
     source = seeded_state_dict({key: tuple(value.shape) for key, value in theirs.state_dict().items()})
@@ -85,11 +95,24 @@ def test_full_size_equals_live_torchvision(variant):
     ours, fields = zoo.create(variant), VGG_VARIANTS[variant]
     rules = vgg_classifier_rules(fields["convolutions"], use_norm=fields.get("use_norm", False))
     variables = convert(source, rules, shapes_of(ours), ignore=BOOKKEEPING)
-    images = np.random.default_rng(0).standard_normal((1, 224, 224, 3)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((1, 75, 64, 3)).astype(np.float32)
+    expected = {}
     with torch.no_grad():
-        expected = theirs(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
-    actual = jax.jit(functools.partial(ours.apply, train=False))(variables, images)
-    assert_close("logits", actual, expected)
+        x = torch.from_numpy(images).double().permute(0, 3, 1, 2)
+        expected["logits"] = theirs.double()(x).numpy()
+        for layer in theirs.features:
+            x = layer(x)
+            if isinstance(layer, torch.nn.MaxPool2d):
+                expected[f"c{len(expected)}"] = x.permute(0, 2, 3, 1).numpy()
+    actual = in_double(features_and_logits(ours), variables, images)
+    assert actual.keys() == expected.keys() == {"logits", "c1", "c2", "c3", "c4", "c5"}
+    for name, wanted in expected.items():
+        assert_close(name, actual[name], wanted, relative=1e-6)
+
+
+def test_unequal_stages_are_named():
+    with pytest.raises(ValueError, match="convolutions and features: expected one number a stage"):
+        shapes_of(VGG((1, 1, 1), (2, 3)))
 
 
 def test_training_updates_batch_stats_and_evaluation_does_not():

@@ -119,15 +119,3 @@ def shapes_of(model: Any, shape: tuple[int, ...] = (1, 64, 64, 3)) -> Any:
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     run = functools.partial(model.init_with_output, train=False)
     return jax.eval_shape(run, jax.random.key(0), images)
-
-
-def features_and_logits(model: Any) -> Any:
-    """A jitted function from variables and images to the features of the backbone and ``"logits"``."""
-
-    @jax.jit
-    def run(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
-        body = {collection: tree["backbone"] for collection, tree in variables.items()}
-        features = model.backbone.apply(body, images, train=False)
-        return {**features, "logits": model.apply(variables, images, train=False)}
-
-    return run

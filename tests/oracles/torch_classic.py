@@ -277,7 +277,8 @@ def full_size_outputs(model: nn.Module, images: np.ndarray, taps: dict[str, str]
             lambda module, inputs, output, name=name: outputs.update({name: output.clone()})
         )
     with torch.no_grad():
-        outputs["logits"] = model.eval()(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+        inputs = torch.from_numpy(images).double().permute(0, 3, 1, 2).contiguous()
+        outputs["logits"] = model.eval().double()(inputs)
     return {name: value if name == "shapes" else channels_last(value) for name, value in outputs.items()}
 
 

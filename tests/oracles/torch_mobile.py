@@ -122,7 +122,8 @@ def live_state(library: str, name: str) -> tuple[dict[str, np.ndarray], int]:
 def live_outputs(library: str, name: str, levels: list[str], images: np.ndarray) -> Any:
     """Seeded weights of a network, and its outputs: ``c1``, ... behind the modules ``levels``, and logits.
 
-    See :func:`oracles.torch_run.calibrated_state`.
+    See :func:`oracles.torch_run.calibrated_state`. The outputs are in double precision, as those of
+    :func:`oracles.network_cases.in_double`.
     """
     model = live_model(library, name)
     source = calibrated_state(model, images.shape[1:3])
@@ -135,6 +136,6 @@ def live_outputs(library: str, name: str, levels: list[str], images: np.ndarray)
     for number, module in enumerate(levels, start=1):
         model.get_submodule(module).register_forward_hook(functools.partial(keep, f"c{number}"))
     with torch.no_grad():
-        outputs["logits"] = model(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+        outputs["logits"] = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2)).numpy()
     assert all(math.isfinite(np.abs(value).max()) for value in outputs.values())
     return source, outputs

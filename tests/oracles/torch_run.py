@@ -31,7 +31,10 @@ def channels_last(x: torch.Tensor) -> np.ndarray:
 
 
 def torch_outputs(case: Case) -> dict[str, Any]:
-    """Names and shapes, logits in both modes, and under ``after/`` the gradients and new statistics."""
+    """Names and shapes, logits in both modes, and under ``after/`` the gradients and new statistics.
+
+    What training gives is computed in double precision, see ``network_cases.check_model``.
+    """
     return model_outputs(torch_model(case), seeded_images(case))
 
 
@@ -44,15 +47,15 @@ def model_outputs(model: nn.Module, inputs: np.ndarray) -> dict[str, Any]:
     outputs: dict[str, Any] = {"shapes": shapes}
     with torch.no_grad():
         outputs["eval_logits"] = channels_last(model.eval()(images))
-    logits = model.train()(images)
-    outputs["train_logits"] = channels_last(logits)
+    logits = model.double().train()(images.double())
+    outputs["train_logits"] = channels_last(logits.float())
     cotangent = torch.from_numpy(seeded_cotangent(outputs["eval_logits"].shape))
     (logits * (cotangent.permute(0, 3, 1, 2) if logits.ndim == 4 else cotangent)).sum().backward()
     for key, parameter in model.named_parameters():
-        outputs[f"after/{key}"] = parameter.grad.numpy()
+        outputs[f"after/{key}"] = parameter.grad.float().numpy()
     for key, value in model.named_buffers():
         if key.endswith(("running_mean", "running_var")):
-            outputs[f"after/{key}"] = value.numpy()
+            outputs[f"after/{key}"] = value.float().numpy()
     return outputs
 
 

@@ -127,7 +127,8 @@ class Ji3DCNN(nn.Module):
         self.head = nn.Linear(features, num_classes, bias=False)
 
     def forward(self, clips):
-        channels = jax.jit(hardwired_channels)(np.moveaxis(clips.numpy(), 1, -1))
+        with jax.enable_x64(clips.dtype == torch.float64):
+            channels = jax.jit(hardwired_channels)(np.moveaxis(clips.numpy(), 1, -1))
         maps = []
         for name in CHANNELS:
             channel = torch.from_numpy(np.array(getattr(channels, name))).permute(0, 4, 1, 2, 3)

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.network_cases import assert_close, seeded_state_dict
+from oracles.network_cases import assert_close, in_double, seeded_state_dict
 
 from jaxvision import weights, zoo
 from jaxvision.core import count_parameters, flatten_paths
 from jaxvision.export import PLATFORMS
 from jaxvision.segmentation import take_from_classifier
 from jaxvision.weights import BOOKKEEPING, convert
+from jaxvision.zoo.residual import RESNETS
 from jaxvision.zoo.segmentation_context import ENTRIES
 
 # torchvision's own tables of its weights, "num_params", with the auxiliary heads.
@@ -25,19 +26,18 @@ TORCHVISION = {
     "lraspp_mobilenet_v3_large": 3_221_538,
 }
 SMP = {
+    "deeplabv3_resnet18": "DeepLabV3",
     "deeplabv3_resnet34": "DeepLabV3",
-    "deeplabv3plus_resnet34": "DeepLabV3Plus",
-    "deeplabv3plus_resnet50": "DeepLabV3Plus",
-    "deeplabv3plus_resnet101": "DeepLabV3Plus",
+    **{f"deeplabv3plus_{body}": "DeepLabV3Plus" for body in RESNETS},
     "deeplabv3plus_mobilenet_v2": "DeepLabV3Plus",
+    "pspnet_resnet18": "PSPNet",
     "pspnet_resnet34": "PSPNet",
-    "fpn_resnet34": "FPN",
-    "fpn_resnet50": "FPN",
+    **{f"fpn_{body}": "FPN" for body in RESNETS},
 }
 NARROW = {"features": (4, 4, 8, 8), "stem_features": 4}
 # A shortcut has a convolution wherever a stride was, though dilation took its place.
 GROWING = {"features": (4, 8, 12, 16), "stem_features": 4}
-BIG = ("resnet101", "xception65")
+BIG = ("resnet101", "resnet152", "xception65")
 
 
 def shapes_of(model, shape=(1, 64, 64, 3)):
@@ -95,7 +95,7 @@ def test_published_weights_have_one_place_each_and_go_back(name):
     assert {key: value.shape for key, value in back.items()} == {
         key: value.shape for key, value in source.items() if key not in absent
     }
-    if name == "pspnet_resnet34":  # stages that smp makes and never runs
+    if name.startswith("pspnet"):  # stages that smp makes and never runs
         assert {key.split(".")[1] for key in absent} == {"layer3", "layer4"}
     else:
         assert not absent
@@ -114,8 +114,8 @@ def test_full_size_equals_live_torch(name):
     target = shapes_of(model)[1]
     ignore = () if name in TORCHVISION else entry.ignore
     variables = convert(source, entry.rules(), target, ignore=(*BOOKKEEPING, *ignore))
-    logits = jax.jit(functools.partial(model.apply, train=False))(variables, images)
-    assert_close(name, logits, logits_of(theirs, images))
+    logits = in_double(jax.jit(functools.partial(model.apply, train=False)), variables, images)
+    assert_close(name, logits, logits_of(theirs.double(), images.astype(np.float64)), relative=1e-6)
 
 
 def state_dict_of(name, classes, **fields):
@@ -226,7 +226,7 @@ def test_every_network_names_the_classifier_of_its_backbone():
         ours, theirs = zoo.create(name).backbone, zoo.create(entry.classifier).backbone
         dense = {"output_stride": 32, "dilate_strided": False, "taps": "last", "head_conv": False}
         same = {field: value for field, value in dense.items() if hasattr(ours, field)}
-        if name == "pspnet_resnet34":  # it reads the first two stages
+        if name.startswith("pspnet"):  # it reads the first two stages
             same |= {"blocks": theirs.blocks, "features": theirs.features}
         assert ours.clone(**same) == theirs, name
 
@@ -257,7 +257,7 @@ def test_a_classifier_starts_the_backbone_and_nothing_else(name, classifier, bod
         assert (leaf == ("/backbone/" in path)).all(), path
         assert (path in taken) == ("/backbone/" in path)
     # A backbone with more stages than the classifier's cannot start from it.
-    if name == "pspnet_resnet34":
+    if name.startswith("pspnet"):
         with pytest.raises(ValueError, match=r"stage3.* absent in the classifier"):
             take_from_classifier(
                 filled("fpn_resnet34", 0.0, backbone=whole), filled(name, 1.0, backbone=body)
