@@ -263,7 +263,7 @@ def test_workers_give_the_same_batches_resume_exactly_and_end_quietly(tmp_path):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 sys.path.insert(0, {folder!r})
 from test_batches import Numbers, TRANSFORM
 from jaxvision.data import train_batches
@@ -274,6 +274,8 @@ def wait():
         time.sleep(0.1)
 
 if __name__ == "__main__":
+    # A shell's background job is started with this signal ignored, and so are the programs that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     batches = train_batches(Numbers(20), TRANSFORM, batch_size=4, seed=7, num_workers=1)
     next(batches)
     try:

@@ -6,11 +6,15 @@ A process of its own, for the number of devices is fixed once JAX has started. `
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 TRAIN = Path(__file__).parents[2] / "train"
+
+_GLOO = re.compile(r"(\[Gloo\]|Rank|is connected to|peer ranks\.?|Expected number of connected|is :|\d|\s)*")
+"""What the library of the collectives says of itself; threads that speak at once break each other's lines."""
 
 
 def run_all(script, runs, *, devices=8):
@@ -48,6 +52,12 @@ def run_processes(processes, script, *options, devices, timeout):
         env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def said_by(process, output):
+    """Lines of one process in the launcher's output, but for what the library of the collectives says."""
+    lines = [line for line in output.splitlines() if line.startswith(f"[{process}]")]
+    return [line for line in lines if not _GLOO.fullmatch(line.removeprefix(f"[{process}]"))]
 
 
 def main(script, runs):

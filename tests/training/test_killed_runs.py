@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.script_runs import said_by
 
 from jaxvision.training import read_json_lines
 from jaxvision.training.launch import launch
@@ -69,18 +70,13 @@ def _losses(folder):
     return [(r["step"], r["loss"]) for r in read_json_lines(folder / "metrics.jsonl")]
 
 
-def _said_by_second(output):
-    """Lines of process 1, but for what the library of the collectives says of itself."""
-    return [line for line in output.splitlines() if line.startswith("[1]") and "[Gloo]" not in line]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An unbroken run of two processes."""
     folder = tmp_path_factory.mktemp("whole")
     code, output = _launch(folder, "--steps", "60")
     assert code == 0, output
-    assert not _said_by_second(output)
+    assert not said_by(1, output)
     return folder
 
 
@@ -123,7 +119,7 @@ def test_a_process_that_hangs_ends_the_other_within_the_heartbeat_timeout(tmp_pa
 def test_the_others_wait_for_a_report_that_takes_longer_than_the_heartbeat_timeout(tmp_path):
     code, output = _launch(tmp_path, "--steps", "2", "--heartbeat", "2", "--report", "6")
     assert code == 0, output
-    assert not _said_by_second(output)
+    assert not said_by(1, output)
 
 
 def test_the_loss_of_the_first_process_in_its_report_ends_the_others(tmp_path):
