@@ -29,6 +29,7 @@ from jaxvision.ops.formulations import (
     stacked_convolution,
 )
 from jaxvision.ops.windows import LAYOUTS, Padding, Pair, Size, Sizes, as_padding, as_sizes, check_slid_over
+from jaxvision.ops.winograd import is_winograd_faster, winograd_convolution
 
 _FEW_PIXELS = 2
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
@@ -92,11 +93,13 @@ def convolution(
     window = kernel.shape[:-2]
     output = convolution_output_size(x.shape[1:-1], window, strides=step, padding=pads, dilation=spread)
     native = functools.partial(native_convolution, strides=step, padding=pads, dilation=spread, groups=groups)
-    # A batch of no fixed size, as jax.export has it, counts as one image.
-    images = 1 if is_symbolic_dim(x.shape[0]) else x.shape[0]
-    pixels = images * math.prod(output)
     cpu = functools.partial(
-        _cpu_convolution, strides=step, padding=pads, dilation=spread, groups=groups, pixels=pixels
+        _cpu_convolution,
+        strides=step,
+        padding=pads,
+        dilation=spread,
+        groups=groups,
+        pixels=_count_pixels(x, output),
     )
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
@@ -184,9 +187,8 @@ def _cpu_convolution(
 ) -> jax.Array:
     """The formulation that is fastest on a CPU (``tests/benchmarks/ops.py``)."""
     *window, channels, features = kernel.shape
-    geometry = (strides, padding, dilation)
     if groups > 1 and channels == 1 and math.prod(window) <= _TAPS_A_GROUP * groups:
-        return tap_depthwise_convolution(x, kernel, *geometry)
+        return tap_depthwise_convolution(x, kernel, strides, padding, dilation)
     if groups > 1:
         kernels = jnp.moveaxis(kernel.reshape(*window, channels, groups, features // groups), -2, -3)
         dense = functools.partial(
@@ -198,6 +200,26 @@ def _cpu_convolution(
             pixels=pixels,
         )
         return grouped_convolution(x, kernels, dense)
+    direct = functools.partial(
+        _direct_convolution, strides=strides, padding=padding, dilation=dilation, pixels=pixels
+    )
+    if is_winograd_faster(kernel, strides, dilation, pixels):
+        return winograd_convolution(x, kernel, padding, direct)
+    return direct(x, kernel)
+
+
+def _direct_convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: Sizes,
+    padding: Sequence[Pair],
+    dilation: Sizes,
+    pixels: int,
+) -> jax.Array:
+    """The fastest formulation of one group that multiplies every tap by every pixel that it meets."""
+    *window, _, features = kernel.shape
+    geometry = (strides, padding, dilation)
     if len(window) == 1 or math.prod(window) == 1 or pixels <= _FEW_PIXELS * features:
         return patch_convolution(x, kernel, *geometry)
     if max(strides) == 1 and overlap_share(x.shape[1:-1], window, padding, dilation) <= _FEW_MET:
@@ -218,7 +240,7 @@ def _cpu_transposed_convolution(
     dilation: Sizes,
     groups: int,
 ) -> jax.Array:
-    """The formulation that is fastest on a CPU: phases, unless XLA's own op is an ordinary convolution."""
+    """The fastest formulation on a CPU: phases, or at stride 1 a convolution by the flipped kernel."""
     *window, channels, features = kernel.shape
     if groups > 1:
         kernels = kernel.reshape(*window, groups, channels // groups, features)
@@ -231,9 +253,40 @@ def _cpu_transposed_convolution(
             groups=1,
         )
         return grouped_convolution(x, kernels, dense)
-    if any(d != 1 for d in dilation) or all(s == 1 for s in strides):
+    if max(strides) == 1:
+        return _unit_transposed_convolution(x, kernel, padding, output_padding, dilation)
+    if max(dilation) > 1:
         return native_transposed_convolution(x, kernel, strides, padding, output_padding, dilation, groups=1)
     return phase_transposed_convolution(x, kernel, strides, padding, output_padding)
+
+
+def _unit_transposed_convolution(
+    x: jax.Array, kernel: jax.Array, padding: Sequence[Pair], output_padding: Sizes, dilation: Sizes
+) -> jax.Array:
+    """At stride 1 a transposed convolution is a convolution by the flipped kernel (one group)."""
+    window, ones = kernel.shape[:-2], (1,) * len(dilation)
+    reach = [spread * (length - 1) for length, spread in zip(window, dilation, strict=True)]
+    around = tuple(
+        (far - lo, far - hi + more)
+        for far, (lo, hi), more in zip(reach, padding, output_padding, strict=True)
+    )
+    if min(map(min, around)) < 0:  # the output is cut, by more than what a kernel adds
+        return native_transposed_convolution(x, kernel, ones, padding, output_padding, dilation, groups=1)
+    output = convolution_output_size(x.shape[1:-1], window, padding=around, dilation=dilation)
+    return _cpu_convolution(
+        x,
+        jnp.flip(kernel, range(len(window))),
+        strides=ones,
+        padding=around,
+        dilation=dilation,
+        groups=1,
+        pixels=_count_pixels(x, output),
+    )
+
+
+def _count_pixels(x: jax.Array, output: Sizes) -> int:
+    """Pixels of a batch of outputs; one of no fixed size, as jax.export has it, counts as one image."""
+    return (1 if is_symbolic_dim(x.shape[0]) else x.shape[0]) * math.prod(output)
 
 
 def _check_operands(x: jax.Array, kernel: jax.Array) -> int:

@@ -95,6 +95,28 @@ def test_blocked_convolution_equals_native(images, block_bytes, blocks, monkeypa
 
 
 @pytest.mark.parametrize(
+    ("padding", "output_padding", "dilation"),
+    [(1, 0, 1), (((0, 2), (1, 0)), 0, 1), (((3, 0), (2, 4)), 0, 1), (1, (0, 1), (1, 2))],
+)
+def test_transposed_convolution_at_stride_1_equals_native(padding, output_padding, dilation):
+    options = {"padding": padding, "output_padding": output_padding, "dilation": dilation}
+    pairs = {
+        name: ops.windows.as_sizes(name, value, least=0)
+        for name, value in options.items()
+        if name != "padding"
+    }
+    native = functools.partial(
+        formulations.native_transposed_convolution,
+        strides=(1, 1),
+        padding=ops.windows.as_padding(padding),
+        groups=1,
+        **pairs,
+    )
+    ours = functools.partial(ops.transposed_convolution, **options)
+    assert_same_with_gradients(ours, native, normal(2, 5, 6, 3), normal(3, 3, 3, 4, seed=1))
+
+
+@pytest.mark.parametrize(
     ("window", "strides", "padding", "output_padding"),
     [
         ((2, 2), (2, 2), ((0, 0), (0, 0)), (0, 0)),
@@ -166,6 +188,7 @@ CALLS = {
         (2, 5, 4, 3),
         (3, 3, 1, 3),
     ),
+    "winograd": (functools.partial(ops.convolution, padding=1), (2, 6, 6, 64), (3, 3, 64, 64)),
     "grouped": (functools.partial(ops.convolution, padding=1, groups=2), (2, 5, 5, 4), (3, 3, 2, 4)),
     "video": (functools.partial(ops.convolution, padding=1), (2, 3, 4, 3, 2), (2, 3, 3, 2, 2)),
     "phases": (
