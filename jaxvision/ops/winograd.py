@@ -54,7 +54,20 @@ def winograd_convolution(
     Returns:
       ``[N, H', W', Cout]``.
     """
-    return _convolve_tiles(x, kernel, padding)
+    sizes = [size + sum(pads) - 2 for size, pads in zip(x.shape[1:3], padding, strict=True)]
+    tiles = [-(-size // 2) for size in sizes]
+    around = [(lo, hi + size % 2, 0) for (lo, hi), size in zip(padding, sizes, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+    images = [_transform_image(row, 2, tiles[1]) for row in _transform_image(x, 1, tiles[0])]
+    kernels = [_transform_kernel(row) for row in _transform_kernel(kernel)]
+    sums = []
+    for row in zip(images, kernels, strict=True):
+        products = [image @ matrix for image, matrix in zip(*row, strict=True)]
+        sums.append(_transform_products(products))
+    phases = [_transform_products(column) for column in zip(*sums, strict=True)]  # of columns, then of rows
+    y = jnp.stack([jnp.stack(phase, axis=2) for phase in phases], axis=4)  # [N, T, 2, T', 2, Cout]
+    y = y.reshape(y.shape[0], 2 * tiles[0], 2 * tiles[1], y.shape[-1])
+    return y[:, : sizes[0], : sizes[1]]
 
 
 @functools.partial(winograd_convolution.defjvp, symbolic_zeros=True)
@@ -74,23 +87,6 @@ def _winograd_convolution_jvp(
         return [array for array, moves in zip(arrays, moving, strict=True) if moves]
 
     return jax.jvp(convolve, of_moving(primals), of_moving(tangents))
-
-
-def _convolve_tiles(x: jax.Array, kernel: jax.Array, padding: Sequence[Pair]) -> jax.Array:
-    sizes = [size + sum(pads) - 2 for size, pads in zip(x.shape[1:3], padding, strict=True)]
-    tiles = [-(-size // 2) for size in sizes]
-    around = [(lo, hi + size % 2, 0) for (lo, hi), size in zip(padding, sizes, strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
-    images = [_transform_image(row, 2, tiles[1]) for row in _transform_image(x, 1, tiles[0])]
-    kernels = [_transform_kernel(row) for row in _transform_kernel(kernel)]
-    sums = []
-    for row in zip(images, kernels, strict=True):
-        products = [image @ matrix for image, matrix in zip(*row, strict=True)]
-        sums.append(_transform_products(products))
-    phases = [_transform_products(column) for column in zip(*sums, strict=True)]  # of columns, then of rows
-    y = jnp.stack([jnp.stack(phase, axis=2) for phase in phases], axis=4)  # [N, T, 2, T', 2, Cout]
-    y = y.reshape(y.shape[0], 2 * tiles[0], 2 * tiles[1], y.shape[-1])
-    return y[:, : sizes[0], : sizes[1]]
 
 
 def _transform_image(x: jax.Array, axis: int, tiles: int) -> list[jax.Array]:
