@@ -95,6 +95,39 @@ def test_blocked_convolution_equals_native(images, block_bytes, blocks, monkeypa
 
 
 @pytest.mark.parametrize(
+    ("height", "padding", "dilation", "more"),
+    [
+        (17, ((1, 1), (1, 1)), (1, 1), 1),
+        (15, ((1, 1), (1, 1)), (1, 1), 0),  # one row of fifteen would be much
+        (34, ((0, 1), (2, 0)), (1, 2), 2),
+        (32, ((0, 0), (0, 0)), (1, 1), 0),
+        (99, ((0, 4), (0, 0)), (3, 1), 3),
+        (18, ((2, 1), (0, 0)), (1, 1), 0),  # there are more rows already
+    ],
+)
+def test_more_rows_are_computed_and_cut_off(height, padding, dilation, more):
+    geometry = {"strides": (1, 1), "padding": padding, "dilation": dilation}
+    x, kernel = normal(2, height, 6, 3), normal(3, 2, 3, 4, seed=1)
+    assert formulations._count_more_rows(x, kernel, **geometry) == more
+    blocked = functools.partial(formulations.blocked_convolution, **geometry)
+    native = functools.partial(formulations.native_convolution, groups=1, **geometry)
+    assert_same_with_gradients(blocked, native, x, kernel)
+    computed = jax.make_jaxpr(blocked)(x, kernel).pretty_print()
+    if more:
+        assert f"2,{height + 1},{native(x, kernel).shape[2]},4]" in computed
+
+
+def test_no_more_rows_where_they_are_of_no_use():
+    same = (((1, 1), (1, 1)), (1, 1))
+    x, kernel = normal(1, 64, 32, 3), normal(3, 3, 3, 8, seed=1)
+    assert formulations._count_more_rows(x, kernel, (1, 1), *same) == 1
+    assert formulations._count_more_rows(x, kernel, (2, 2), *same) == 0
+    assert formulations._count_more_rows(x.astype(jnp.bfloat16), kernel, (1, 1), *same) == 0
+    long = jax.ShapeDtypeStruct((1, 64, 2048, 3), jnp.float32)
+    assert formulations._count_more_rows(long, kernel, (1, 1), *same) == 0
+
+
+@pytest.mark.parametrize(
     ("padding", "output_padding", "dilation"),
     [(1, 0, 1), (((0, 2), (1, 0)), 0, 1), (((3, 0), (2, 4)), 0, 1), (1, (0, 1), (1, 2))],
 )
