@@ -34,7 +34,7 @@ from jaxvision.ops.winograd import is_winograd_faster, winograd_convolution
 _FEW_PIXELS = 4
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
 many times as large as the kernel, ``Cout`` columns: deep layers on small maps, such as VGG's fc6. At 4 a
-training step takes 0.7 to 0.95 of the time of the other form; patches, kept for it, are 4 kernels large."""
+training step takes 0.7 to 0.95 of the time of the other form; the patches, which it keeps, are 4 kernels."""
 
 _TAPS_A_GROUP = 8
 """On a CPU a convolution of one channel a group is a sum over the kernel's taps while these, each a part of
