@@ -202,7 +202,7 @@ history = [float(step(model, optimizer, *batch_at(0), rngs))]
 
 found, expected = flatten_paths(take_variables(model)), flatten_paths(expected)
 differences = np.concatenate([np.ravel(abs(found[path] - expected[path])) for path in expected])
-print(f"loss {history[0]:.6f} and {float(expected_loss):.6f}; mean difference of a number: {differences.mean():.1e}")
+print(f"loss {history[0]:.6f} and {float(expected_loss):.6f}; mean difference {differences.mean():.1e}")
 assert abs(history[0] - float(expected_loss)) < 1e-5
 assert differences.mean() < 1e-5
 start = flatten_paths(before)
