@@ -34,7 +34,8 @@ from jaxvision.ops.winograd import is_winograd_faster, winograd_convolution
 _FEW_PIXELS = 4
 """On a CPU a convolution is a matrix product of patches while the patches, ``N H' W'`` rows, are at most this
 many times as large as the kernel, ``Cout`` columns: deep layers on small maps, such as VGG's fc6. At 4 a
-training step takes 0.7 to 0.95 of the time of the other form; the patches, which it keeps, are 4 kernels."""
+training step takes 0.7 to 0.95 of the time of the other form; the patches, which it keeps, are 4 kernels.
+Where taps meet mostly padding, half as many pixels are few."""
 
 _TAPS_A_GROUP = 8
 """On a CPU a convolution of one channel a group is a sum over the kernel's taps while these, each a part of
@@ -221,9 +222,11 @@ def _direct_convolution(
     """The fastest formulation of one group that multiplies every tap by every pixel that it meets."""
     *window, _, features = kernel.shape
     geometry = (strides, padding, dilation)
-    if len(window) == 1 or math.prod(window) == 1 or pixels <= _FEW_PIXELS * features:
+    meets_few = max(strides) == 1 and overlap_share(x.shape[1:-1], window, padding, dilation) <= _FEW_MET
+    few = _FEW_PIXELS * features // (2 if meets_few else 1)  # half of a patch, or more, would be padding
+    if len(window) == 1 or math.prod(window) == 1 or pixels <= few:
         return patch_convolution(x, kernel, *geometry)
-    if max(strides) == 1 and overlap_share(x.shape[1:-1], window, padding, dilation) <= _FEW_MET:
+    if meets_few:
         return overlap_convolution(x, kernel, padding, dilation)
     if len(window) == 3:
         return stacked_convolution(x, kernel, *geometry)

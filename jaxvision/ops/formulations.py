@@ -37,8 +37,8 @@ _BLOCK_IMAGES = 8
 _BLOCK_ROWS = 4
 """A band of an image keeps so many rows, and as many as those that it shares with the next one."""
 
-_SHORT_ROW = 2**13
-"""JAX 0.10 convolves on one core where a row of the result has at most about so many numbers, ``W' Cout``."""
+_SHORT_ROW = 2**12 if jax.__version_info__ < (0, 11) else 0
+"""JAX 0.10 convolves on one core where a row of the result has at most so many numbers, ``W' Cout``."""
 
 _MORE_ROWS = 1 / 16
 """Share of the rows that a convolution on all cores may compute in vain."""
@@ -69,7 +69,7 @@ def blocked_convolution(
 
     Where a row of the result is short XLA has, in JAX 0.10, a kernel for one core, whatever the batch, and
     takes its other one, for all cores, if the result has more rows than the image. So it has one more, which
-    is cut off: 1.4 to 1.6 times as fast on two cores. JAX 0.12 uses all cores either way, at equal speed.
+    is cut off: 1.3 to 1.9 times as fast on two cores. JAX 0.11 uses all cores, and would lose by it.
     """
     more = _count_more_rows(x, kernel, strides, padding, dilation)
     (top, bottom), *sides = padding
@@ -90,6 +90,7 @@ def _blocked_convolution_jvp(
     y = blocked_convolution(x, kernel, *geometry)
     tangent = jnp.zeros_like(y)
     if not isinstance(x_tangent, SymbolicZero):
+        # Without more rows: the image's gradient, its transpose, would be the longer by them, and no faster.
         tangent += native_convolution(x_tangent, kernel, *geometry, 1)
     if not isinstance(kernel_tangent, SymbolicZero):
         tangent += _convolve_blocks(x, kernel_tangent, *geometry, like=y)
